@@ -1,0 +1,246 @@
+"""The state of everything, as a value: what `fold` builds, what views read. All of it is immutable and shares structure
+with the states before and after it, so keeping many of them is cheap.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from immutables import Map
+
+from csitrace.model.events import FuseOpSampled, Stamp, Witness
+from csitrace.model.fuse import DaemonStatus, OpCount
+from csitrace.model.kubernetes import (
+    Event,
+    KubernetesObject,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    VolumeAttachment,
+)
+from csitrace.model.mounts import Mount
+
+
+class StepStatus(StrEnum):
+    """Where a step stands. `NOT_APPLICABLE` is never `PENDING`, and `UNKNOWN` is never either."""
+
+    DONE = "done"
+    MOVING = "moving"
+    PENDING = "pending"
+    FAILED = "failed"
+    NOT_APPLICABLE = "n/a"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """When a witness first showed a step as done. `seq` is the event that told us."""
+
+    at: int
+    stamp: Stamp
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One CSI call to a driver. `code` is None while it is in flight; `finished_at` then, too."""
+
+    method: str
+    driver: str
+    instance: str
+    call_id: int
+    started_at: int
+    seq: int
+    node_name: str = ""
+    node_id: str = ""
+    volume_id: str = ""
+    staging_target_path: str = ""
+    target_path: str = ""
+    attempt: int = 1
+    finished_at: int | None = None
+    finished_seq: int | None = None
+    duration_ns: int | None = None
+    code: int | None = None
+    message: str = ""
+    abandoned: bool = False  # in flight when the driver's process went away: the answer will never come
+
+    @property
+    def in_flight(self) -> bool:
+        return self.code is None and not self.abandoned
+
+
+@dataclass(frozen=True, slots=True)
+class MountFact:
+    """A mount that belongs to a volume. `role`: "staging" or "publish"."""
+
+    node_name: str
+    mount: Mount
+    role: str
+    at: int
+    stamp: Stamp
+    seq: int
+    pod_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One pod that uses a volume. `marks`: first time each (step id, witness) was seen done. `ended_at`: the pod object is gone."""
+
+    pod: Pod
+    volume_name: str  # the name in pod.spec.volumes
+    node_name: str
+    seq: int  # of the event that last changed the pod
+    marks: Map[tuple[str, Witness], Mark]
+    ended_at: int | None = None
+    ended_seq: int | None = None
+
+    @property
+    def pod_uid(self) -> str:
+        return self.pod.uid
+
+
+@dataclass(frozen=True, slots=True)
+class EventFact:
+    """A Kubernetes Event about one of the volume's objects, with the seq of its latest version."""
+
+    event: Event
+    at: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Everything known of one volume, joined across witnesses.
+
+    `key`: `claim/<uid>`, `pv/<uid>` (never claimed), `inline/<pod uid>/<volume>` or `handle/<driver>/<volume id>` (seen by a
+    driver or kernel only). The claim and PV kept here may be deleted already: `claim_gone_at`, `pv_gone_at` then say when.
+    `gone_at`: nothing of it is left anywhere that we can see.
+    """
+
+    key: str
+    driver: str = ""
+    volume_id: str = ""
+    claim: PersistentVolumeClaim | None = None
+    claim_seq: int = 0
+    claim_gone_at: int | None = None
+    pv: PersistentVolume | None = None
+    pv_seq: int = 0
+    pv_gone_at: int | None = None
+    attachments: tuple[tuple[VolumeAttachment, int], ...] = ()  # (object, seq), by node name
+    uses: tuple[Use, ...] = ()  # living pods first, then ended ones, newest first
+    calls: tuple[Call, ...] = ()  # oldest first, bounded
+    mounts: tuple[MountFact, ...] = ()
+    events: tuple[EventFact, ...] = ()  # oldest first, bounded
+    marks: Map[tuple[str, Witness], Mark] = Map()  # steps that concern the volume as a whole
+    first_seen_at: int = 0
+    changed_seq: int = 0
+    gone_at: int | None = None
+
+    @property
+    def namespace(self) -> str:
+        if self.claim is not None:
+            return self.claim.namespace
+        if self.pv is not None and self.pv.spec.claim_ref is not None:
+            return self.pv.spec.claim_ref.namespace
+        return self.uses[0].pod.namespace if self.uses else ""
+
+    @property
+    def name(self) -> str:
+        """What people call it: the claim's name, else the pod's and volume's, the PV's, or the driver's id."""
+        if self.claim is not None:
+            return self.claim.name
+        if self.pv is not None:
+            return self.pv.spec.claim_ref.name if self.pv.spec.claim_ref is not None else self.pv.name
+        if self.uses:
+            return f"{self.uses[0].pod.name}:{self.uses[0].volume_name}"
+        return self.volume_id or self.key
+
+    @property
+    def display_name(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class FuseWindow:
+    """Counts of one interval, for rates. `at` is its end."""
+
+    at: int
+    interval_ns: int
+    ops: dict[str, OpCount]
+
+
+@dataclass(frozen=True, slots=True)
+class FuseState:
+    """One FUSE connection: totals since it was first seen, the latest windows (bounded, oldest first), samples (likewise)."""
+
+    node_name: str
+    connection: int
+    volume_id: str = ""
+    totals: Map[str, OpCount] = Map()
+    windows: tuple[FuseWindow, ...] = ()
+    samples: tuple[tuple[int, int, FuseOpSampled], ...] = ()  # (at, seq, sample)
+    waiting: int | None = None
+    waiting_since: int | None = None  # since when `waiting` has not been 0
+    init_answered: bool | None = None
+    aborted: bool = False
+    daemon: DaemonStatus | None = None
+    first_op_at: int | None = None
+    last_op_at: int | None = None
+    changed_at: int = 0
+    changed_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How one source is heard on one scope. `since`: since when up or down; `last_at`: its last fact; `listed`: absence counts."""
+
+    witness: Witness
+    scope: str
+    up: bool
+    since: int
+    last_at: int
+    reason: str = ""
+    denied: bool = False
+    detail: str = ""
+    listed: bool = False
+    gaps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """A step the CSI specification does not allow, or a fact that fits nothing. A value, never an exception."""
+
+    seq: int
+    at: int
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as last told, with the event that told it."""
+
+    object: KubernetesObject
+    seq: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything known after event `seq`; `at` is that event's `observed_at`.
+
+    `volumes` is what views read. `objects`: by (kind, uid). The other maps are the correlation indexes of `index`.
+    """
+
+    seq: int = 0
+    at: int = 0
+    volumes: Map[str, Volume] = Map()
+    objects: Map[tuple[str, str], Stored] = Map()
+    names: Map[tuple[str, str, str], str] = Map()  # (kind, namespace, name) -> uid
+    sources: Map[tuple[Witness, str], SourceState] = Map()
+    fuse: Map[tuple[str, int], FuseState] = Map()  # by (node name, connection)
+    mounts: Map[tuple[str, int], MountFact] = Map()  # by (node name, mount id)
+    links: Map[tuple[str, str], Map[str, Any]] = Map()  # see index.Link: one-to-many relations
+    anomalies: tuple[Anomaly, ...] = ()
+    events_skipped: int = 0
+    other_volumes: int = 0  # claims and PVs that no CSI driver serves: recognised, left out, counted

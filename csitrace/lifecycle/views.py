@@ -1,0 +1,122 @@
+"""The shapes that screens and printers draw: functions of (state, now) return these, nothing else is drawn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from csitrace.lifecycle.state import StepStatus
+from csitrace.model.events import Stamp, Witness
+
+
+class Severity(IntEnum):
+    """How much a volume wants attention; the list shows the highest first."""
+
+    GONE = 0
+    OK = 1
+    WAITING = 2  # as asked: nobody is late (e.g. WaitForFirstConsumer without a pod)
+    MOVING = 3
+    UNKNOWN = 4
+    SLOW = 5  # longer in the step than is usual
+    STUCK = 6  # refused, failed, or far longer than usual
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One fact behind a verdict. `seq` 0: the absence of a fact."""
+
+    witness: Witness
+    text: str
+    seq: int = 0
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a volume stands where it stands. `holder`: who must act now; `since`: ns; `command`: what to run next (may be empty)."""
+
+    severity: Severity
+    step_id: str
+    sentence: str
+    holder: str = ""
+    since: int | None = None
+    evidence: tuple[Evidence, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What one witness says of one step. `text` is short; `at` with `stamp` is None where it gives no time."""
+
+    status: StepStatus
+    text: str = ""
+    at: int | None = None
+    stamp: Stamp = Stamp.OBSERVED
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One rung of the ladder. `note`: why n/a, why unknown, or what is waited for. `took_ns`: since the step before was done."""
+
+    step_id: str
+    stage: str
+    title: str
+    actor: str
+    status: StepStatus
+    at: int | None = None
+    stamp: Stamp = Stamp.OBSERVED
+    took_ns: int | None = None
+    note: str = ""
+    testimonies: Mapping[Witness, Testimony] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanView:
+    """A named interval (provision, attach, stage, publish, expand and inverses): attempts, outcome. `ended_at` None: still open."""
+
+    name: str
+    started_at: int
+    ended_at: int | None
+    outcome: str  # "ok", a gRPC code name, or "" while open
+    attempts: int = 1
+    node_name: str = ""
+    retry_marks: tuple[int, ...] = ()  # when each attempt began
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRow:
+    """One line of the list. `phases`: CREATED, NODE_READY, VOL_READY, PUBLISHED. Rates are None where no witness tells them."""
+
+    key: str
+    namespace: str
+    name: str
+    display_name: str
+    pv_name: str
+    driver: str
+    storage_class: str
+    phases: tuple[StepStatus, StepStatus, StepStatus, StepStatus]
+    stage: str
+    step_id: str
+    step_title: str
+    since: int | None
+    node_names: tuple[str, ...]
+    pods: tuple[str, ...]
+    severity: Severity
+    finding: str  # short; empty when all is well
+    verdict: Verdict
+    ops_per_second: float | None = None
+    p99_ns: int | None = None
+    errors: int | None = None
+    going: bool = False  # on the way back
+    changed_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessView:
+    """The header's word on one witness: heard on `up` of `total` scopes, silent for how long, and why not."""
+
+    witness: Witness
+    up: int
+    total: int
+    last_at: int | None
+    problems: tuple[str, ...] = ()  # "VolumeAttachment: may not list …"
