@@ -1,0 +1,1 @@
+"""Start, watch and stop an unmodified Kubernetes made of ordinary processes."""
