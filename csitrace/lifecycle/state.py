@@ -21,6 +21,10 @@ from csitrace.model.kubernetes import (
 from csitrace.model.mounts import Mount
 
 
+EMPTY: Map[Any, Any] = Map()
+"""The empty map; immutable, so one serves all."""
+
+
 class StepStatus(StrEnum):
     """Where a step stands. `NOT_APPLICABLE` is never `PENDING`, and `UNKNOWN` is never either."""
 
@@ -84,7 +88,7 @@ class MountFact:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One pod that uses a volume. `marks`: first time each (step id, witness) was seen done. `ended_at`: the pod object is gone."""
+    """One pod that uses a volume. `marks`: when each (step id, witness) was first done. `ended_at`: the pod object is gone."""
 
     pod: Pod
     volume_name: str  # the name in pod.spec.volumes
@@ -131,7 +135,7 @@ class Volume:
     calls: tuple[Call, ...] = ()  # oldest first, bounded
     mounts: tuple[MountFact, ...] = ()
     events: tuple[EventFact, ...] = ()  # oldest first, bounded
-    marks: Map[tuple[str, Witness], Mark] = Map()  # steps that concern the volume as a whole
+    marks: Map[tuple[str, Witness], Mark] = EMPTY  # steps that concern the volume as a whole
     first_seen_at: int = 0
     changed_seq: int = 0
     gone_at: int | None = None
@@ -176,7 +180,7 @@ class FuseState:
     node_name: str
     connection: int
     volume_id: str = ""
-    totals: Map[str, OpCount] = Map()
+    totals: Map[str, OpCount] = EMPTY
     windows: tuple[FuseWindow, ...] = ()
     samples: tuple[tuple[int, int, FuseOpSampled], ...] = ()  # (at, seq, sample)
     waiting: int | None = None
@@ -192,7 +196,7 @@ class FuseState:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """How one source is heard on one scope. `since`: since when up or down; `last_at`: its last fact; `listed`: absence counts."""
+    """How one source is heard on one scope. `since`: since when up or down; `last_at`: last fact; `listed`: absence counts."""
 
     witness: Witness
     scope: str
@@ -234,13 +238,18 @@ class State:
 
     seq: int = 0
     at: int = 0
-    volumes: Map[str, Volume] = Map()
-    objects: Map[tuple[str, str], Stored] = Map()
-    names: Map[tuple[str, str, str], str] = Map()  # (kind, namespace, name) -> uid
-    sources: Map[tuple[Witness, str], SourceState] = Map()
-    fuse: Map[tuple[str, int], FuseState] = Map()  # by (node name, connection)
-    mounts: Map[tuple[str, int], MountFact] = Map()  # by (node name, mount id)
-    links: Map[tuple[str, str], Map[str, Any]] = Map()  # see index.Link: one-to-many relations
-    anomalies: tuple[Anomaly, ...] = ()
+    volumes: Map[str, Volume] = EMPTY
+    objects: Map[tuple[str, str], Stored] = EMPTY
+    names: Map[tuple[str, str, str], str] = EMPTY  # (kind, namespace, name) -> uid
+    sources: Map[tuple[Witness, str], SourceState] = EMPTY
+    fuse: Map[tuple[str, int], FuseState] = EMPTY  # by (node name, connection)
+    mounts: Map[tuple[str, int], MountFact] = EMPTY  # by (node name, mount id)
+    links: Map[tuple[str, str], Map[Any, Any]] = EMPTY  # one-to-many relations, see `index`
+    calls: Map[str, tuple[Call, ...]] = EMPTY  # by subject (`index.subject`), oldest first, bounded
+    in_flight: Map[tuple[str, int], str] = EMPTY  # (instance, call id) -> subject
+    others: Map[str, None] = (
+        EMPTY  # keys of claims and PVs that no CSI driver serves: recognised, left out, counted
+    )
+    gone: tuple[str, ...] = ()  # keys of volumes that are gone, oldest first, bounded
+    anomalies: tuple[Anomaly, ...] = ()  # bounded, oldest first
     events_skipped: int = 0
-    other_volumes: int = 0  # claims and PVs that no CSI driver serves: recognised, left out, counted

@@ -32,7 +32,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why a volume stands where it stands. `holder`: who must act now; `since`: ns; `command`: what to run next (may be empty)."""
+    """Why a volume stands where it stands. `holder`: who must act now; `command`: what to run next (may be empty)."""
 
     severity: Severity
     step_id: str
@@ -72,7 +72,7 @@ class StepView:
 
 @dataclass(frozen=True, slots=True)
 class SpanView:
-    """A named interval (provision, attach, stage, publish, expand and inverses): attempts, outcome. `ended_at` None: still open."""
+    """A named interval (provision, attach, stage, publish, expand, and the inverses). `ended_at` None: still open."""
 
     name: str
     started_at: int
