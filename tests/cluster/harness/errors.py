@@ -5,5 +5,5 @@ class ClusterError(Exception):
     """The cluster cannot do what was asked; the message is for a person and is complete."""
 
 
-class Unavailable(ClusterError):
+class UnavailableError(ClusterError):
     """This machine lacks something a cluster needs (Go, root, a Debian package)."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.harness.errors import ClusterError, Unavailable
+from tests.cluster.harness.errors import ClusterError, UnavailableError
 
 MODULES = Path(__file__).resolve().parent.parent / "tools"
 
@@ -61,7 +61,9 @@ _CSI_TEST = "github.com/kubernetes-csi/csi-test/v5"
 TOOLS: dict[str, Tool] = {
     tool.name: tool
     for tool in (
-        Tool("csi-sanity", "csi-sanity", _CSI_TEST, f"{_CSI_TEST}/cmd/csi-sanity", ("main.version={version}",)),
+        Tool(
+            "csi-sanity", "csi-sanity", _CSI_TEST, f"{_CSI_TEST}/cmd/csi-sanity", ("main.version={version}",)
+        ),
         Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
         _kubernetes("kubectl"),
         _kubernetes("kubelet"),
@@ -94,12 +96,14 @@ def build(name: str, announce: Callable[[str], None] = print) -> Path:
     """The path of program ``name``, built now if it is not in the cache.
 
     Safe to call from several processes: one builds, the others wait for it. Raises ClusterError with the compiler's
-    last lines, or Unavailable when Go is missing or too old.
+    last lines, or UnavailableError when Go is missing or too old.
     """
     tool = TOOLS[name]
     go = shutil.which("go")
     if go is None:
-        raise Unavailable(f"{name}: no `go` on PATH; install Go {_go_needed(tool)} or newer to build the cluster")
+        raise UnavailableError(
+            f"{name}: no `go` on PATH; install Go {_go_needed(tool)} or newer to build the cluster"
+        )
     version = _go_version(go)
     _require_go(tool, version)
     target = _cached(tool, version)
@@ -113,7 +117,9 @@ def build(name: str, announce: Callable[[str], None] = print) -> Path:
     return target
 
 
-def build_all(names: Iterator[str] | tuple[str, ...], announce: Callable[[str], None] = print) -> dict[str, Path]:
+def build_all(
+    names: Iterator[str] | tuple[str, ...], announce: Callable[[str], None] = print
+) -> dict[str, Path]:
     """Build every program named; returns their paths by name."""
     return {name: build(name, announce) for name in names}
 
@@ -123,7 +129,12 @@ def _compile(go: str, tool: Tool, target: Path) -> None:
         binary = Path(scratch) / tool.name
         argv = [go, "build", *_flags(tool), "-o", str(binary), tool.package]
         done = subprocess.run(
-            argv, cwd=MODULES / tool.directory, env=_environment(), capture_output=True, text=True, check=False
+            argv,
+            cwd=MODULES / tool.directory,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             tail = "\n".join(done.stderr.strip().splitlines()[-15:])
@@ -175,7 +186,7 @@ def _go_version(go: str) -> str:
         [go, "env", "GOVERSION"], cwd=MODULES, env=_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise Unavailable(f"`{go} env GOVERSION` failed: {done.stderr.strip()}")
+        raise UnavailableError(f"`{go} env GOVERSION` failed: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
@@ -185,7 +196,7 @@ def _require_go(tool: Tool, version: str) -> None:
         # Go fetches a newer toolchain by itself when it may; when it may not, its own error says so.
         return
     if _ordinal(version.removeprefix("go")) < _ordinal(needed):
-        raise Unavailable(f"{tool.name} needs Go {needed} or newer; `go` on PATH is {version}")
+        raise UnavailableError(f"{tool.name} needs Go {needed} or newer; `go` on PATH is {version}")
 
 
 def _ordinal(version: str) -> tuple[int, ...]:

@@ -1,0 +1,104 @@
+"""What containers and kubelet leave outside the cluster's directory, found by the cluster's own ids and paths."""
+
+import os
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from tests.cluster.harness import mounts
+from tests.cluster.harness.errors import ClusterError
+from tests.cluster.harness.processes import ProcessId
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_CNI_CACHE = Path("/var/lib/cni")
+# kubelet links every container's log here, whatever its own directories are.
+_LOG_LINKS = Path("/var/log/containers")
+# kubelet serves device plugins here, whatever its root directory is.
+_DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
+
+
+def container_ids(node: Path) -> list[str]:
+    """The containers and sandboxes that the containerd of a node had running, from its state on disk."""
+    bundles = node / "run" / "containerd" / "io.containerd.runtime.v2.task" / "k8s.io"
+    return sorted(entry.name for entry in bundles.iterdir()) if bundles.is_dir() else []
+
+
+def clear_node(node: Path) -> None:
+    """End a node's containers and take away all it left on the machine but its directory.
+
+    Works on what is on disk and in /proc alone: containerd and its shims may be long dead.
+    """
+    ids = container_ids(node)
+    for process in _container_processes(set(ids)):
+        process.signal(signal.SIGKILL)
+        process.gone_within(5)
+    _remove_shim_sockets(node)
+    mounts.detach_below(node)
+    for container in ids:
+        for cgroup in _CGROUPS.glob(f"**/k8s.io/{container}"):
+            _remove_cgroup(cgroup)
+        for cached in _CNI_CACHE.glob(f"**/*{container}*"):
+            cached.unlink(missing_ok=True)
+    for link in _LOG_LINKS.glob("*.log"):
+        if link.is_symlink() and os.readlink(link).startswith(f"{node}/"):
+            link.unlink(missing_ok=True)
+
+
+def clear_shared() -> None:
+    """Remove the empty directories of kubelet that no kubelet of this machine uses any more."""
+    if any(_command(pid) == "kubelet" for pid in _pids()):
+        return
+    for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
+        (_DEVICE_PLUGINS / name).unlink(missing_ok=True)
+    for directory in (_DEVICE_PLUGINS, _DEVICE_PLUGINS.parent, _LOG_LINKS):
+        with suppress(OSError):
+            directory.rmdir()
+
+
+def remove_tree(directory: Path) -> None:
+    """Delete a directory of the cluster, but never through a mount."""
+    left = mounts.below(directory)
+    if left:
+        raise ClusterError(f"still mounted below {directory}: {', '.join(map(str, left))}")
+    shutil.rmtree(directory, ignore_errors=False)
+
+
+def foreign_kubelet(own: set[int]) -> int | None:
+    """The pid of a kubelet that no harness started, if this machine is a node already."""
+    return next((pid for pid in _pids() if _command(pid) == "kubelet" and pid not in own), None)
+
+
+def _container_processes(ids: set[str]) -> list[ProcessId]:
+    found = []
+    for pid in _pids():
+        with suppress(OSError):
+            paths = Path(f"/proc/{pid}/cgroup").read_text().split()
+            process = ProcessId.of(pid)
+            if process is not None and any(part in ids for path in paths for part in path.split("/")):
+                found.append(process)
+    return found
+
+
+def _remove_shim_sockets(node: Path) -> None:
+    bundles = node / "run" / "containerd" / "io.containerd.runtime.v2.task" / "k8s.io"
+    for address in bundles.glob("*/address"):
+        socket = Path(address.read_text().removeprefix("unix://"))
+        socket.unlink(missing_ok=True)
+
+
+def _remove_cgroup(cgroup: Path) -> None:
+    for child in (entry for entry in cgroup.iterdir() if entry.is_dir()):
+        _remove_cgroup(child)
+    cgroup.rmdir()
+
+
+def _pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

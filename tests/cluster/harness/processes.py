@@ -1,0 +1,323 @@
+"""Programs the harness owns: started in their own session, logged, recorded on disk, and found again after a crash.
+
+A process is identified by pid *and* start time, so that a recycled pid is never signalled. Each also carries
+``MARKER`` in its environment, which its children inherit: what a killed harness forgot to record is found that way.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from tests.cluster.harness.certificates import client_context
+from tests.cluster.harness.errors import ClusterError
+
+MARKER = "CSITRACE_CLUSTER_DIR"
+"""Environment variable of every process of a cluster; its value is the cluster's directory."""
+
+_INHERITED = ("PATH", "HOME", "LANG")
+_POLL_S = 0.05
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run. ``ready`` says when it serves: an https URL answering 200, or ``unix://`` and a socket's path."""
+
+    name: str
+    argv: list[str]
+    env: dict[str, str] = {}
+    ready: str = ""
+    ready_within_s: float = 60.0
+
+
+class ProcessId(msgspec.Struct, frozen=True):
+    """A process for as long as the machine runs: ``started`` is field 22 of /proc/pid/stat (clock ticks since boot)."""
+
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessId | None":
+        """The identity of ``pid``, or None when it is gone or a zombie."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
+
+    @property
+    def alive(self) -> bool:
+        return ProcessId.of(self.pid) == self
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; a process that is gone is left in peace."""
+        with self._pidfd() as fd:
+            if fd is not None:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(fd, number)
+
+    def gone_within(self, seconds: float) -> bool:
+        """Wait until the process has ended; False when it has not after ``seconds``."""
+        with self._pidfd() as fd:
+            if fd is None:
+                return True
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            return bool(poller.poll(max(0.0, seconds) * 1000))
+
+    def end(self, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL for what is still there after ``grace_s``."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)  # a suspended process would sit on its SIGTERM
+        if not self.gone_within(grace_s):
+            self.signal(signal.SIGKILL)
+            self.gone_within(grace_s)
+
+    @contextmanager
+    def _pidfd(self) -> Iterator[int | None]:
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            yield None
+            return
+        try:
+            # Checked after opening: from here on the descriptor cannot come to mean another process.
+            yield fd if self.alive else None
+        finally:
+            os.close(fd)
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A program and the process it became."""
+
+    program: Program
+    process: ProcessId
+
+
+class Ledger(msgspec.Struct):
+    """What is on disk: the programs in the order they were first started, and who wants them stopped when it dies.
+
+    ``complete``: the cluster was up once, so that whatever is missing now can be started again as recorded.
+    """
+
+    started: list[Started] = []
+    complete: bool = False
+    owner: ProcessId | None = None
+
+
+class Processes:
+    """The programs of the cluster in ``directory``; any process may hold one, the ledger on disk is the truth."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.logs = directory / "logs"
+        self._ledger = directory / "processes.json"
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other harness processes from changing this cluster meanwhile. Not re-entrant."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def ledger(self) -> Ledger:
+        """The programs on record, running or not."""
+        try:
+            return msgspec.json.decode(self._ledger.read_bytes(), type=Ledger)
+        except FileNotFoundError:
+            return Ledger()
+
+    def own(self, owner: ProcessId | None) -> None:
+        """Record whose cluster this is: when ``owner`` is dead, anyone may clear it away."""
+        ledger = self.ledger()
+        ledger.owner = owner
+        self._save(ledger)
+
+    def complete(self) -> None:
+        """Record that the cluster is up."""
+        ledger = self.ledger()
+        ledger.complete = True
+        self._save(ledger)
+
+    def names(self) -> list[str]:
+        return [entry.program.name for entry in self.ledger().started]
+
+    def process(self, name: str) -> ProcessId:
+        """The recorded process of a part; it may have ended."""
+        return self._entry(name).process
+
+    def alive(self, name: str) -> bool:
+        self._reap()
+        return any(e.program.name == name and e.process.alive for e in self.ledger().started)
+
+    def start(self, program: Program) -> None:
+        """Start ``program`` unless it runs, and wait until it is ready. A start that fails shows the log's end."""
+        if self.alive(program.name):
+            return
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.log(program.name)
+        environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        environment |= program.env | {MARKER: str(self.directory)}
+        with log.open("ab") as output:
+            try:
+                child = subprocess.Popen(
+                    program.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    cwd=self.directory,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ClusterError(f"{program.name} cannot be started: {error}") from error
+        self._children[child.pid] = child
+        process = ProcessId.of(child.pid)
+        if process is None:
+            raise ClusterError(self._failure(program.name, "ended at once"))
+        self._record(Started(program, process))
+        self._wait_ready(program, process)
+
+    def restart(self, name: str) -> None:
+        """Start a part again as it was started the first time, after ending it if it still runs."""
+        entry = self._entry(name)
+        entry.process.end(grace_s=5)
+        self.start(entry.program)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one part (SIGKILL: and wait until it is gone). Its children are not touched."""
+        process = self.process(name)
+        process.signal(number)
+        if number == signal.SIGKILL and not process.gone_within(10):
+            raise ClusterError(f"{name} (pid {process.pid}) is still there 10 s after SIGKILL")
+
+    def stop_all(self, grace_s: float = 5.0) -> None:
+        """End every recorded program, last started first, then whatever else carries this cluster's marker."""
+        for entry in reversed(self.ledger().started):
+            entry.process.end(grace_s)
+        for process in marked(self.directory):
+            process.signal(signal.SIGKILL)
+            process.gone_within(grace_s)
+        self._reap()
+
+    def forget(self) -> None:
+        """Drop the ledger, once nothing of it runs."""
+        self._ledger.unlink(missing_ok=True)
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def tail(self, name: str, lines: int = 15) -> str:
+        """The last lines of a part's log; says so when there is none."""
+        try:
+            text = self.log(name).read_text(errors="replace")
+        except FileNotFoundError:
+            return f"(no log of {name})"
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _wait_ready(self, program: Program, process: ProcessId) -> None:
+        deadline = time.monotonic() + program.ready_within_s
+        while not _answers(program.ready, self.directory):
+            self._reap()
+            if not process.alive:
+                raise ClusterError(self._failure(program.name, "ended before it was ready"))
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    self._failure(program.name, f"was not ready after {program.ready_within_s:g} s")
+                )
+            time.sleep(_POLL_S)
+
+    def _failure(self, name: str, what: str) -> str:
+        return f"{name} {what}; the end of {self.log(name)}:\n{self.tail(name)}"
+
+    def _entry(self, name: str) -> Started:
+        for entry in self.ledger().started:
+            if entry.program.name == name:
+                return entry
+        raise ClusterError(f"no part named {name}; there are: {', '.join(self.names()) or 'none'}")
+
+    def _record(self, started: Started) -> None:
+        ledger = self.ledger()
+        names = [entry.program.name for entry in ledger.started]
+        if started.program.name in names:
+            ledger.started[names.index(started.program.name)] = started
+        else:
+            ledger.started.append(started)
+        self._save(ledger)
+
+    def _save(self, ledger: Ledger) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = self._ledger.with_suffix(".new")
+        scratch.write_bytes(msgspec.json.format(msgspec.json.encode(ledger)))
+        scratch.replace(self._ledger)
+
+    def _reap(self) -> None:
+        for pid in [pid for pid, child in self._children.items() if child.poll() is not None]:
+            del self._children[pid]
+
+
+def marked(directory: Path | None = None) -> list[ProcessId]:
+    """Every process carrying a cluster's marker: that of ``directory``, or of any cluster."""
+    return [process for process, owner in _markers() if directory is None or owner == directory]
+
+
+def marked_directories() -> set[Path]:
+    """The directories of all clusters that have a process on this machine."""
+    return {owner for _, owner in _markers()}
+
+
+def _markers() -> Iterator[tuple[ProcessId, Path]]:
+    prefix = f"{MARKER}=".encode()
+    for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+        if pid == os.getpid():
+            continue
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        value = next((v for v in variables if v.startswith(prefix)), None)
+        process = ProcessId.of(pid) if value is not None else None
+        if value is not None and process is not None:
+            yield process, Path(os.fsdecode(value[len(prefix) :]))
+
+
+def _answers(ready: str, directory: Path) -> bool:
+    url = urllib.parse.urlsplit(ready)
+    return _READY[url.scheme](ready, directory)
+
+
+def _https_answers(url: str, directory: Path) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5, context=client_context(directory / "pki")) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ssl.SSLError, urllib.error.URLError):
+        return False
+
+
+def _socket_answers(url: str, _directory: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(urllib.parse.urlsplit(url).path)
+        except OSError:
+            return False
+    return True
+
+
+_READY: dict[str, Callable[[str, Path], bool]] = {
+    "https": _https_answers,
+    "unix": _socket_answers,
+    "": lambda _url, _directory: True,
+}

@@ -1,0 +1,71 @@
+"""The reference driver and the unmodified sidecars that drive it, as programs on the host."""
+
+import sys
+from pathlib import Path
+
+from tests.cluster.harness.node import Node
+from tests.cluster.harness.processes import Program
+
+DRIVER_NAME = "ref.csitrace.dev"
+IMMEDIATE_CLASS = "csitrace-immediate"
+WAITING_CLASS = "csitrace-wait"
+MANIFEST = Path(__file__).resolve().parent.parent / "manifests" / "driver.yaml"
+
+# The Leases by which each sidecar's replicas choose their leader, in kube-system.
+LEASES = {
+    "csi-provisioner": DRIVER_NAME.replace(".", "-"),
+    "csi-attacher": f"external-attacher-leader-{DRIVER_NAME.replace('.', '-')}",
+    "csi-resizer": f"external-resizer-{DRIVER_NAME.replace('.', '-')}",
+}
+
+_EXTRA_FLAGS = {
+    # The provisioner writes name and namespace of the claim into the volume's parameters.
+    "csi-provisioner": ["--extra-create-metadata"],
+    "csi-attacher": [],
+    "csi-resizer": ["--handle-volume-inuse-error=false"],
+}
+
+
+def driver_feed(node: Node) -> str:
+    """Where the driver on ``node`` publishes its trace feed, as csitrace's ``--feed`` takes it."""
+    return f"unix://{node.directory / 'feed.sock'}"
+
+
+def driver(node: Node) -> Program:
+    """The reference driver: controller and node service in one process, registering itself with kubelet."""
+    socket = node.driver_socket(DRIVER_NAME)
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    return Program(
+        name=f"driver{node.suffix}",
+        argv=[
+            sys.executable,
+            "-m",
+            "driver_ref",
+            f"--endpoint=unix://{socket}",
+            f"--node-id={node.name}",
+            f"--driver-name={DRIVER_NAME}",
+            f"--state-dir={node.directory / 'driver'}",
+            f"--registration-dir={node.registration_directory}",
+            f"--feed={driver_feed(node)}",
+        ],
+        ready=f"unix://{socket}",
+    )
+
+
+def sidecars(node: Node, tools: dict[str, Path], kubeconfig: Path) -> list[Program]:
+    """external-provisioner, -attacher and -resizer beside the driver on ``node``."""
+    return [
+        Program(
+            name=name,
+            argv=[
+                str(tools[name]),
+                f"--csi-address={node.driver_socket(DRIVER_NAME)}",
+                f"--kubeconfig={kubeconfig}",
+                "--leader-election",
+                "--leader-election-namespace=kube-system",
+                "--v=5",
+                *flags,
+            ],
+        )
+        for name, flags in _EXTRA_FLAGS.items()
+    ]
