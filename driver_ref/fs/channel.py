@@ -112,7 +112,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.errno is not None and self.errno not in ERRNO_NUMBERS:
             raise ValueError(f"unknown errno {self.errno!r}, expected a name such as EIO")
         if self.op != "*" and self.op not in FAULTABLE_OPS:
-            raise ValueError(f"unknown operation {self.op!r}, expected * or one of {', '.join(FAULTABLE_OPS)}")
+            raise ValueError(
+                f"unknown operation {self.op!r}, expected * or one of {', '.join(FAULTABLE_OPS)}"
+            )
         if self.delay_ms is not None and self.delay_ms < 0:
             raise ValueError(f"delay_ms is {self.delay_ms}, expected 0 or more")
         if self.count is not None and self.count < 1:
