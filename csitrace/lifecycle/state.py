@@ -20,7 +20,6 @@ from csitrace.model.kubernetes import (
 )
 from csitrace.model.mounts import Mount
 
-
 EMPTY: Map[Any, Any] = Map()
 """The empty map; immutable, so one serves all."""
 

@@ -64,7 +64,7 @@ def parse_mountinfo_line(line: str) -> Mount | None:
 
 def parse_mountinfo(text: str) -> Iterator[Mount]:
     """The mounts of a whole mountinfo file, in its order; lines that are none are passed over."""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines(): a path may hold other line separators
         mount = parse_mountinfo_line(line)
         if mount is not None:
             yield mount

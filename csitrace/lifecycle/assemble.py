@@ -1,0 +1,284 @@
+"""Joining: from everything the state holds, one Volume value, with the marks of when each step was first seen done."""
+
+from dataclasses import replace
+
+from immutables import Map
+
+from csitrace.lifecycle import index
+from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.state import EMPTY, Call, EventFact, Mark, MountFact, State, StepStatus, Use, Volume
+from csitrace.lifecycle.steps import BACKWARD, FORWARD
+from csitrace.lifecycle.views import Testimony
+from csitrace.model.events import ObjectListed, Stamp, TraceEvent, Witness
+from csitrace.model.kubernetes import (
+    Event,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    StorageClass,
+    VolumeAttachment,
+)
+from csitrace.model.times import SECOND, parse_rfc3339
+
+CALLS_KEPT = 64
+EVENTS_KEPT = 48
+ENDED_USES_KEPT = 4
+LATE_NS = 2 * SECOND
+"""A server's time older than this against our own sight means we saw it late (after an outage), so the server's is better."""
+
+NOT_CSI_PREFIX = "kubernetes.io/"
+
+
+def assemble(state: State, key: str, event: TraceEvent) -> Volume | None:
+    """The volume `key` as the state has it now; None where nothing speaks of it, or no CSI driver has a part in it."""
+    previous = state.volumes.get(key)
+    volume = _identified(state, key, previous, event)
+    if volume is None:
+        return None
+    volume = replace(
+        volume,
+        attachments=_attachments(state, volume),
+        uses=_uses(state, volume, previous.uses if previous else (), event),
+    )
+    volume = replace(
+        volume,
+        calls=_calls(state, volume),
+        mounts=_mounts(state, volume),
+        events=_events(state, volume),
+        changed_seq=event.seq,
+    )
+    volume = _with_marks(state, volume, event)
+    left = _anything_left(state, volume)
+    return replace(volume, gone_at=None if left else volume.gone_at or event.occurred_at)
+
+
+def is_foreign(state: State, volume: Volume) -> bool:
+    """Whether another kind of volume than CSI's: an in-tree or local PV that was not migrated, or a class that makes such."""
+    if volume.pv is not None:
+        return volume.pv.spec.csi is None and not volume.pv.metadata.annotations.migrated_to
+    return volume.driver.startswith(NOT_CSI_PREFIX)
+
+
+def _identified(state: State, key: str, previous: Volume | None, event: TraceEvent) -> Volume | None:
+    volume = previous or Volume(key=key, first_seen_at=event.occurred_at)
+    space, _, rest = key.partition("/")
+    match space:
+        case "claim":
+            volume = _with_pv(state, _with_claim(state, volume, rest, event), event)
+        case "pv":
+            stored = index.find(state, PersistentVolume, rest)
+            if (
+                stored is not None
+                and isinstance(stored.object, PersistentVolume)
+                and index.pv_key(stored.object) != key
+            ):
+                return None  # claimed since: it lives on under its claim's key
+            volume = _with_pv(state, volume, event)
+        case "handle":
+            driver, _, volume_id = rest.partition("/")
+            if index.subject_key(state, driver, volume_id) != key and volume_id in volume.volume_id:
+                return None
+            volume = replace(volume, driver=driver, volume_id=volume_id.removeprefix("name:"))
+    volume = replace(volume, driver=_driver(state, volume), volume_id=_volume_id(volume))
+    known = (
+        volume.claim
+        or volume.pv
+        or space in ("inline", "handle")
+        or index.members(state, index.PV_OF_CLAIM, rest)
+    )
+    return volume if known or previous is not None or _subject_calls(state, volume) else None
+
+
+def _with_claim(state: State, volume: Volume, uid: str, event: TraceEvent) -> Volume:
+    stored = index.find(state, PersistentVolumeClaim, uid)
+    if stored is not None and isinstance(stored.object, PersistentVolumeClaim):
+        return replace(volume, claim=stored.object, claim_seq=stored.seq, claim_gone_at=None)
+    if volume.claim is not None and volume.claim_gone_at is None:
+        return replace(volume, claim_gone_at=event.occurred_at, claim_seq=event.seq)
+    return volume
+
+
+def _with_pv(state: State, volume: Volume, event: TraceEvent) -> Volume:
+    space, _, uid = volume.key.partition("/")
+    uids = [uid] if space == "pv" else list(index.members(state, index.PV_OF_CLAIM, uid))
+    found = [stored for uid in uids if (stored := index.find(state, PersistentVolume, uid)) is not None]
+    wanted = volume.claim.spec.volume_name if volume.claim is not None else ""
+    found.sort(key=lambda stored: (stored.object.name != wanted, stored.object.name))
+    if not found and wanted:  # bound by name before the PV points back
+        named = state.names.get(("PersistentVolume", "", wanted), "")
+        found = [stored] if (stored := index.find(state, PersistentVolume, named)) is not None else []
+    if found and isinstance(found[0].object, PersistentVolume):
+        return replace(volume, pv=found[0].object, pv_seq=found[0].seq, pv_gone_at=None)
+    if volume.pv is not None and volume.pv_gone_at is None:
+        return replace(volume, pv_gone_at=event.occurred_at, pv_seq=event.seq)
+    return volume
+
+
+def _driver(state: State, volume: Volume) -> str:
+    if volume.pv is not None and volume.pv.spec.csi is not None:
+        return volume.pv.spec.csi.driver
+    if volume.pv is not None and volume.pv.metadata.annotations.migrated_to:
+        return volume.pv.metadata.annotations.migrated_to
+    if volume.key.startswith("inline/"):
+        _, pod_uid, name = volume.key.split("/", 2)
+        pod = index.get(state, Pod, pod_uid)
+        entries = pod.spec.volumes if pod is not None else ()
+        return next((v.csi.driver for v in entries if v.name == name and v.csi is not None), volume.driver)
+    if volume.claim is not None:
+        annotations = volume.claim.metadata.annotations
+        storage_class = index.by_name(state, StorageClass, volume.claim.spec.storage_class_name or "")
+        return annotations.storage_provisioner or (
+            storage_class.provisioner if storage_class else volume.driver
+        )
+    return volume.driver
+
+
+def _volume_id(volume: Volume) -> str:
+    if volume.pv is not None and volume.pv.spec.csi is not None:
+        return volume.pv.spec.csi.volume_handle
+    return volume.volume_id
+
+
+def _attachments(state: State, volume: Volume) -> tuple[tuple[VolumeAttachment, int], ...]:
+    if volume.pv is None:
+        return ()
+    found = []
+    for uid in index.members(state, index.ATTACHMENTS_OF_PV, volume.pv.name):
+        stored = index.find(state, VolumeAttachment, uid)
+        if stored is not None and isinstance(stored.object, VolumeAttachment):
+            found.append((stored.object, stored.seq))
+    return tuple(sorted(found, key=lambda pair: pair[0].spec.node_name))
+
+
+def _uses(state: State, volume: Volume, previous: tuple[Use, ...], event: TraceEvent) -> tuple[Use, ...]:
+    before = {use.pod_uid: use for use in previous}
+    living = []
+    for pod_uid, volume_name in _pods(state, volume):
+        stored = index.find(state, Pod, pod_uid)
+        if stored is None or not isinstance(stored.object, Pod):
+            continue
+        old = before.pop(pod_uid, None)
+        pod = stored.object
+        marks = old.marks if old is not None else EMPTY
+        living.append(Use(pod, volume_name, pod.spec.node_name, stored.seq, marks))
+    living.sort(key=lambda use: (use.pod.metadata.creation_timestamp, use.pod.name), reverse=True)
+    ended = [
+        use if use.ended_at is not None else replace(use, ended_at=event.occurred_at, ended_seq=event.seq)
+        for use in before.values()
+    ]
+    ended.sort(key=lambda use: use.ended_at or 0, reverse=True)
+    return tuple(living + ended[:ENDED_USES_KEPT])
+
+
+def _pods(state: State, volume: Volume) -> list[tuple[str, str]]:
+    space, _, rest = volume.key.partition("/")
+    if space == "inline":
+        pod_uid, _, name = rest.partition("/")
+        return [(pod_uid, name)]
+    if volume.claim is not None and volume.claim_gone_at is None:
+        claim = volume.claim
+        return list(index.members(state, index.PODS_OF_CLAIM, f"{claim.namespace}/{claim.name}").items())
+    return []
+
+
+def _subject_calls(state: State, volume: Volume) -> tuple[Call, ...]:
+    space, _, uid = volume.key.partition("/")
+    name = f"pvc-{uid}" if space == "claim" else uid.rpartition("name:")[2]
+    subjects = [index.subject(volume.driver, volume.volume_id)] if volume.volume_id else []
+    subjects.append(index.named_subject(volume.driver, name))
+    return tuple(call for subject in subjects for call in state.calls.get(subject, ()))
+
+
+def _calls(state: State, volume: Volume) -> tuple[Call, ...]:
+    return tuple(sorted(_subject_calls(state, volume), key=lambda call: call.seq)[-CALLS_KEPT:])
+
+
+def _mounts(state: State, volume: Volume) -> tuple[MountFact, ...]:
+    keys = [index.staging_key(volume.driver, volume.volume_id)] if volume.volume_id else []
+    if volume.pv is not None:
+        keys.append(f"staging-pv/{volume.pv.name}")
+    for use in volume.uses:
+        keys.append(
+            index.publish_key(use.pod_uid, volume.pv.name if volume.pv is not None else use.volume_name)
+        )
+    found = [
+        fact
+        for key in keys
+        for member in index.members(state, index.MOUNTS_OF, key)
+        if (fact := state.mounts.get(member)) is not None
+    ]
+    return tuple(sorted(found, key=lambda fact: fact.seq))
+
+
+def _events(state: State, volume: Volume) -> tuple[EventFact, ...]:
+    uids = [
+        obj.uid for obj in (volume.claim, volume.pv, *(use.pod for use in volume.uses)) if obj is not None
+    ]
+    found = []
+    for uid in uids:
+        for event_uid in index.members(state, index.EVENTS_OF, uid):
+            stored = index.find(state, Event, event_uid)
+            if stored is not None and isinstance(stored.object, Event):
+                at = parse_rfc3339(stored.object.last_time) or stored.at
+                found.append(EventFact(stored.object, at, stored.seq))
+    found.sort(key=lambda fact: (fact.at, fact.seq))
+    return tuple(found[-EVENTS_KEPT:])
+
+
+def _with_marks(state: State, volume: Volume, event: TraceEvent) -> Volume:
+    living = [use for use in volume.uses if use.ended_at is None]
+    uses = tuple(
+        replace(use, marks=_marks(Context(state, volume, use), use.marks, event)) for use in volume.uses
+    )
+    volume = replace(volume, uses=uses)
+    if living:
+        return volume
+    return replace(volume, marks=_marks(Context(state, volume), volume.marks, event))
+
+
+def _marks(
+    ctx: Context, marks: Map[tuple[str, Witness], Mark], event: TraceEvent
+) -> Map[tuple[str, Witness], Mark]:
+    """`marks` with what has become done, and without what is no longer so while the pod stays."""
+    leaving = ctx.use is not None and (ctx.use.ended_at is not None or ctx.use.pod.is_terminating)
+    for step in BACKWARD if leaving or ctx.use is None else FORWARD:
+        for witness, attest in step.attests.items():
+            testimony = attest(ctx)
+            done = testimony is not None and testimony.status is StepStatus.DONE
+            if done == ((step.id, witness) in marks):
+                continue
+            if done and testimony is not None:
+                marks = marks.set((step.id, witness), _mark(testimony, event))
+            elif testimony is not None and testimony.status is not StepStatus.UNKNOWN:
+                marks = marks.delete((step.id, witness))
+    return marks
+
+
+def _mark(testimony: Testimony, event: TraceEvent) -> Mark:
+    """What we saw happen is finer than the server's whole seconds; what we saw late, or only found, is not."""
+    seen = event.occurred_at
+    if testimony.at is None:
+        return Mark(
+            seen, Stamp.INFERRED if isinstance(event.body, ObjectListed) else Stamp.OBSERVED, event.seq
+        )
+    if (
+        testimony.stamp is not Stamp.SERVER
+        or isinstance(event.body, ObjectListed)
+        or seen - testimony.at > LATE_NS
+    ):
+        return Mark(testimony.at, testimony.stamp, testimony.seq or event.seq)
+    return Mark(seen, Stamp.OBSERVED, event.seq)
+
+
+def _anything_left(state: State, volume: Volume) -> bool:
+    if volume.key.startswith("handle/"):
+        deleted = next((call for call in reversed(volume.calls) if call.method == "DeleteVolume"), None)
+        return deleted is None or deleted.code != 0
+    living_pod = any(use.ended_at is None for use in volume.uses)
+    claim_stays = volume.claim is not None and volume.claim_gone_at is None
+    pv_stays = volume.pv is not None and volume.pv_gone_at is None
+    busy = any(call.in_flight for call in volume.calls)
+    unknown_yet = volume.claim is None and volume.pv is None and not volume.key.startswith("inline/")
+    return bool(
+        claim_stays or pv_stays or living_pod or volume.attachments or volume.mounts or busy or unknown_yet
+    )

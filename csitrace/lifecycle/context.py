@@ -1,0 +1,245 @@
+"""One volume as one pod uses it, with the cluster around it: what the rows of the step table ask."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from csitrace.lifecycle import index
+from csitrace.lifecycle.state import Call, EventFact, MountFact, SourceState, State, Use, Volume
+from csitrace.model.events import Witness
+from csitrace.model.kubernetes import (
+    Condition,
+    CSIDriver,
+    CSINode,
+    CSINodeDriver,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    StorageClass,
+    VolumeAttachment,
+    unique_volume_name,
+)
+
+IMMEDIATE = "Immediate"
+WAIT_FOR_FIRST_CONSUMER = "WaitForFirstConsumer"
+
+
+@dataclass(frozen=True)
+class Context:
+    """`use` is None for a volume that no pod uses; every question then has the answer of a volume at rest."""
+
+    state: State
+    volume: Volume
+    use: Use | None = None
+
+    @property
+    def claim(self) -> PersistentVolumeClaim | None:
+        return self.volume.claim
+
+    @property
+    def pv(self) -> PersistentVolume | None:
+        return self.volume.pv
+
+    @property
+    def pod(self) -> Pod | None:
+        return self.use.pod if self.use is not None else None
+
+    @property
+    def node_name(self) -> str:
+        return self.use.node_name if self.use is not None else ""
+
+    @property
+    def is_inline(self) -> bool:
+        """An ephemeral volume written into the pod: it has no claim, no PV, and is published only."""
+        return self.volume.key.startswith("inline/")
+
+    @cached_property
+    def storage_class(self) -> StorageClass | None:
+        name = self.claim.spec.storage_class_name if self.claim is not None else None
+        if not name and self.pv is not None:
+            name = self.pv.spec.storage_class_name
+        return index.by_name(self.state, StorageClass, name) if name else None
+
+    @cached_property
+    def csi_driver(self) -> CSIDriver | None:
+        return index.by_name(self.state, CSIDriver, self.volume.driver)
+
+    @cached_property
+    def node(self) -> Node | None:
+        return index.by_name(self.state, Node, self.node_name) if self.node_name else None
+
+    @cached_property
+    def registration(self) -> CSINodeDriver | None:
+        """The driver's entry in the node's CSINode: None where it is not registered, or where that is not known."""
+        csi_node = index.by_name(self.state, CSINode, self.node_name) if self.node_name else None
+        drivers = csi_node.spec.drivers if csi_node is not None else None
+        return next((driver for driver in drivers or () if driver.name == self.volume.driver), None)
+
+    @property
+    def binding_mode(self) -> str:
+        return self.storage_class.volume_binding_mode if self.storage_class is not None else ""
+
+    @property
+    def is_provisioned(self) -> bool:
+        """Made for its claim by a provisioner, or going to be; False for a PV that an administrator wrote."""
+        if self.is_inline:
+            return False
+        if self.pv is not None:
+            return bool(self.pv.metadata.annotations.provisioned_by)
+        return self.claim is None or not self.claim.spec.volume_name
+
+    @property
+    def attach_required(self) -> bool:
+        """Kubelet and the attach/detach controller take attach to be required where no CSIDriver object says otherwise."""
+        if self.is_inline:
+            return False
+        return self.csi_driver is None or self.csi_driver.spec.attach_required
+
+    @cached_property
+    def attachment(self) -> VolumeAttachment | None:
+        """The VolumeAttachment to the pod's node."""
+        return next((va for va, _ in self.volume.attachments if va.spec.node_name == self.node_name), None)
+
+    @property
+    def attachment_seq(self) -> int:
+        return next((seq for va, seq in self.volume.attachments if va.spec.node_name == self.node_name), 0)
+
+    @property
+    def attach_is_trivial(self) -> bool:
+        """Attached by external-attacher without a call: it leaves neither finalizer nor annotation (trivial handler)."""
+        va = self.attachment
+        return (
+            va is not None
+            and va.status.attached
+            and not va.metadata.finalizers
+            and not va.metadata.annotations.csi_node_id
+        )
+
+    @property
+    def is_in_use(self) -> bool | None:
+        """Whether the node's kubelet lists the volume in `volumesInUse`; None where the node cannot be read."""
+        if self.node is None:
+            return None
+        return (
+            unique_volume_name(self.volume.driver, self.volume.volume_id) in self.node.status.volumes_in_use
+        )
+
+    @property
+    def stages_nothing(self) -> bool:
+        """The driver has no STAGE_UNSTAGE_VOLUME as far as can be seen: published here, and nobody ever staged."""
+        if self.is_inline:
+            return True
+        published = (
+            self.mount("publish") is not None or self.last_call("NodePublishVolume", target=True) is not None
+        )
+        staged = self.mount("staging") is not None or self.last_call("NodeStageVolume") is not None
+        return published and not staged and self.driver_heard
+
+    @property
+    def other_pods_on_node(self) -> bool:
+        """Another living pod uses the volume on the same node: it stays staged and attached for that one."""
+        return any(
+            use.pod_uid != (self.use.pod_uid if self.use else "")
+            and use.node_name == self.node_name
+            and use.ended_at is None
+            for use in self.volume.uses
+        )
+
+    def condition(self, condition_type: str) -> Condition | None:
+        """The pod's condition of that type."""
+        conditions = self.pod.status.conditions if self.pod is not None else ()
+        return next((condition for condition in conditions if condition.type == condition_type), None)
+
+    def mount(self, role: str) -> MountFact | None:
+        """The staging mount on the pod's node, or this pod's publish mount."""
+        for fact in self.volume.mounts:
+            if fact.role != role or (self.node_name and fact.node_name != self.node_name):
+                continue
+            if role == "staging" or self.use is None or fact.pod_uid == self.use.pod_uid:
+                return fact
+        return None
+
+    def last_call(self, *methods: str, target: bool = False) -> Call | None:
+        """The newest call of these methods; node calls only to the pod's node, with `target` only for this pod's path."""
+        return next(
+            (call for call in reversed(self.volume.calls) if self._concerns(call, methods, target)), None
+        )
+
+    def calls(self, *methods: str, target: bool = False) -> list[Call]:
+        return [call for call in self.volume.calls if self._concerns(call, methods, target)]
+
+    def last_event(self, reasons: Iterable[str], *prefixes: str) -> EventFact | None:
+        """The newest Event with one of these reasons whose message begins with one of the prefixes (any, when none given)."""
+        wanted = frozenset(reasons)
+        for fact in reversed(self.volume.events):
+            event = fact.event
+            if event.reason not in wanted or (prefixes and not event.message.startswith(prefixes)):
+                continue
+            if event.involved_object.kind == "Pod" and not self._says_of_this(fact):
+                continue
+            return fact
+        return None
+
+    def source(self, witness: Witness, scope: str) -> SourceState | None:
+        return self.state.sources.get((witness, scope))
+
+    def silence(self, kind: str) -> str:
+        """Why objects of a kind cannot be seen now; "" when they can (or when one namespace at least is heard)."""
+        cluster_wide = self.source(Witness.KUBERNETES, kind)
+        if cluster_wide is not None and cluster_wide.up:
+            return ""
+        if self.volume.namespace:
+            scoped = self.source(Witness.KUBERNETES, f"{kind}/{self.volume.namespace}")
+            if scoped is not None:
+                return "" if scoped.up else scoped.reason
+        return cluster_wide.reason if cluster_wide is not None else f"nobody reads {kind} objects"
+
+    @cached_property
+    def kernel_silence(self) -> str:
+        """Why the pod's node's mounts cannot be seen; "" when they can."""
+        source = self.source(Witness.KERNEL, self.node_name)
+        if source is None:
+            return f"no one reports the mounts of node {self.node_name}"
+        return "" if source.up and source.listed else source.reason or "its mounts are still being read"
+
+    @cached_property
+    def driver_heard(self) -> bool:
+        """Whether a feed of this driver is heard (its scope is `driver@node`, once it has said who it is)."""
+        return not self.driver_silence
+
+    @cached_property
+    def driver_silence(self) -> str:
+        """Why the driver's own word is missing; "" when a feed of it is heard."""
+        reason = f"{self.volume.driver or 'the driver'} publishes no feed that is heard"
+        for (witness, scope), source in self.state.sources.items():
+            if witness is not Witness.DRIVER or scope.partition("@")[0] != self.volume.driver:
+                continue
+            if source.up:
+                return ""
+            reason = source.reason
+        return reason
+
+    def _concerns(self, call: Call, methods: tuple[str, ...], target: bool) -> bool:
+        if call.method not in methods:
+            return False
+        if target and self.use is not None and self.use.pod_uid not in call.target_path:
+            return False
+        if not self.node_name:
+            return True
+        if call.method.startswith("Controller"):
+            registered = self.registration.node_id if self.registration is not None else self.node_name
+            return call.node_id in ("", self.node_name, registered)
+        return not call.method.startswith("Node") or call.node_name in ("", self.node_name)
+
+    def _says_of_this(self, fact: EventFact) -> bool:
+        """A pod's Events speak of all its volumes: keep those of this pod that name this volume, or name none."""
+        event = fact.event
+        if self.use is not None and event.involved_object.uid != self.use.pod_uid:
+            return False
+        names = [
+            self.volume.volume_id,
+            self.pv.name if self.pv else "",
+            self.use.volume_name if self.use else "",
+        ]
+        return 'volume "' not in event.message or any(f'"{name}"' in event.message for name in names if name)

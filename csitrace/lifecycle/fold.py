@@ -1,0 +1,330 @@
+"""The fold: `state_after = fold(state_before, event)`. Pure, total, and the only place where states come from.
+
+An event whose body is not known is skipped and counted; what does not fit becomes an `Anomaly`. A handler per body updates the
+stores and indexes and names the volumes concerned; those, and no others, are joined anew (`assemble`), so the cost of an event does
+not grow with the number of volumes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from csitrace.lifecycle import index
+from csitrace.lifecycle.assemble import CALLS_KEPT, assemble, is_foreign
+from csitrace.lifecycle.fuse_fold import fold_fuse
+from csitrace.lifecycle.machine import check_call
+from csitrace.lifecycle.paths import PublishPath, parse_path
+from csitrace.lifecycle.sources_fold import fold_source
+from csitrace.lifecycle.state import Anomaly, Call, MountFact, State
+from csitrace.model.events import (
+    FuseCounted,
+    FuseObserved,
+    FuseOpSampled,
+    ListCompleted,
+    Marked,
+    MountAppeared,
+    MountVanished,
+    ObjectAdded,
+    ObjectDeleted,
+    ObjectListed,
+    ObjectModified,
+    RpcFinished,
+    RpcStarted,
+    SourceDown,
+    SourceGap,
+    SourceUp,
+    Stamp,
+    TraceEvent,
+    Witness,
+)
+from csitrace.model.kubernetes import KubernetesObject, Node, PersistentVolume, StorageClass
+from csitrace.model.rpc import short_method
+
+GONE_KEPT = 256
+ANOMALIES_KEPT = 256
+
+Folded = tuple[State, Iterable[str]]
+
+
+def fold(state: State, event: TraceEvent) -> State:
+    """The state after `event`. Never raises on an event's content."""
+    handler = _HANDLERS.get(type(event.body))
+    if handler is None:
+        return replace(state, seq=event.seq, at=event.observed_at, events_skipped=state.events_skipped + 1)
+    state, keys = handler(state, event, event.body)
+    state = replace(state, seq=event.seq, at=event.observed_at)
+    for key in keys:
+        state = _assembled(state, key, event)
+    return state
+
+
+def _assembled(state: State, key: str, event: TraceEvent) -> State:
+    volume = assemble(state, key, event)
+    if volume is None or is_foreign(state, volume):
+        known = key in state.volumes
+        state = replace(state, volumes=state.volumes.delete(key)) if known else state
+        if volume is not None and volume.gone_at is None and key not in state.others:
+            return replace(state, others=state.others.set(key, None))
+        if (volume is None or volume.gone_at is not None) and key in state.others:
+            return replace(state, others=state.others.delete(key))
+        return state
+    if key in state.others:
+        state = replace(state, others=state.others.delete(key))
+    newly_gone = volume.gone_at is not None and key not in state.gone
+    holds = [(index.HOLDERS_OF, _mount_name(fact), key, None) for fact in volume.mounts]
+    state = replace(
+        state,
+        volumes=state.volumes.set(key, volume),
+        links=index.relink(state.links, (), holds) if holds else state.links,
+    )
+    if not newly_gone:
+        return state
+    gone, volumes = (*state.gone, key), state.volumes
+    for stale in gone[:-GONE_KEPT]:
+        if stale in volumes and volumes[stale].gone_at is not None:
+            volumes = volumes.delete(stale)
+    return replace(state, gone=gone[-GONE_KEPT:], volumes=volumes)
+
+
+def _object_stored(
+    state: State, event: TraceEvent, body: ObjectListed | ObjectAdded | ObjectModified
+) -> Folded:
+    obj = body.object
+    state = _heard(state, event, Witness.KUBERNETES, obj.kind, obj.namespace)
+    old = state.objects.get((obj.kind, obj.uid))
+    keys = index.volume_keys(state, old.object) if old is not None else set()
+    state = index.store(state, obj, event.seq, event.occurred_at)
+    return state, keys | index.volume_keys(state, obj) | _environment_keys(
+        state, old.object if old else None, obj
+    )
+
+
+def _object_deleted(state: State, event: TraceEvent, body: ObjectDeleted) -> Folded:
+    state = _heard(state, event, Witness.KUBERNETES, body.object.kind, body.object.namespace)
+    keys = index.volume_keys(state, body.object)
+    return index.forget(state, body.object), keys
+
+
+def _environment_keys(state: State, old: KubernetesObject | None, new: KubernetesObject) -> set[str]:
+    """Volumes that change because something around them did: their class was told, their node lists them or does not."""
+    if isinstance(new, StorageClass) and old is None:
+        return {f"claim/{uid}" for uid in index.members(state, index.CLAIMS_OF_CLASS, new.name)}
+    if isinstance(new, Node):
+        before = set(old.status.volumes_in_use) if isinstance(old, Node) else set()
+        keys = set()
+        for name in before.symmetric_difference(new.status.volumes_in_use):
+            driver, _, handle = name.removeprefix("kubernetes.io/csi/").partition("^")
+            for uid in index.members(state, index.PV_OF_HANDLE, index.subject(driver, handle)):
+                pv = index.get(state, PersistentVolume, uid)
+                if pv is not None:
+                    keys.add(index.pv_key(pv))
+        return keys
+    return set()
+
+
+def _rpc_started(state: State, event: TraceEvent, body: RpcStarted) -> Folded:
+    state = _heard(state, event, Witness.DRIVER, f"{body.driver}@{body.node_name}")
+    if not (body.volume_id or body.volume_name):
+        return state, ()
+    subject = _subject(body)
+    call = Call(
+        method=short_method(body.method),
+        driver=body.driver,
+        instance=body.instance,
+        call_id=body.call_id,
+        started_at=event.occurred_at,
+        seq=event.seq,
+        node_name=body.node_name,
+        node_id=body.node_id,
+        volume_id=body.volume_id,
+        staging_target_path=body.staging_target_path,
+        target_path=body.target_path,
+        attempt=body.attempt,
+    )
+    calls = (*_other_calls(state, subject, call), call)[-CALLS_KEPT:]
+    state = replace(
+        state,
+        calls=state.calls.set(subject, calls),
+        in_flight=state.in_flight.set((body.instance, body.call_id), subject),
+    )
+    return state, {index.subject_key(state, body.driver, body.volume_id, body.volume_name)}
+
+
+def _rpc_finished(state: State, event: TraceEvent, body: RpcFinished) -> Folded:
+    state = _heard(state, event, Witness.DRIVER, f"{body.driver}@{body.node_name}")
+    subject = state.in_flight.get((body.instance, body.call_id))
+    if subject is None:
+        if not (body.volume_id or body.volume_name):
+            return state, ()
+        subject = _subject(body)
+    else:
+        state = replace(state, in_flight=state.in_flight.delete((body.instance, body.call_id)))
+    calls = state.calls.get(subject, ())
+    started = next((c for c in calls if c.instance == body.instance and c.call_id == body.call_id), None)
+    if started is None:  # its beginning was before us: told by its duration
+        started = Call(
+            short_method(body.method), body.driver, body.instance, body.call_id,
+            event.occurred_at - body.duration_ns, event.seq, body.node_name, volume_id=body.volume_id, attempt=body.attempt,
+        )  # fmt: skip
+    finished = replace(
+        started,
+        finished_at=event.occurred_at,
+        finished_seq=event.seq,
+        duration_ns=body.duration_ns,
+        code=body.code,
+        message=body.message,
+        volume_id=body.volume_id or started.volume_id,
+    )
+    state = _with_anomaly(state, event, finished, calls)
+    calls = (*_other_calls(state, subject, started), finished)
+    state = replace(
+        state, calls=state.calls.set(subject, tuple(sorted(calls, key=lambda c: c.seq))[-CALLS_KEPT:])
+    )
+    key = index.subject_key(state, body.driver, body.volume_id, body.volume_name)
+    if body.volume_id and body.volume_name:
+        links = index.relink(
+            state.links, (), [(index.KEY_OF_SUBJECT, index.subject(body.driver, body.volume_id), key, None)]
+        )
+        state = replace(state, links=links)
+    return state, {key}
+
+
+def _subject(body: RpcStarted | RpcFinished) -> str:
+    if isinstance(body, RpcStarted) and body.volume_name and not body.volume_id:
+        return index.named_subject(body.driver, body.volume_name)
+    if isinstance(body, RpcFinished) and body.volume_name:
+        return index.named_subject(body.driver, body.volume_name)
+    return index.subject(body.driver, body.volume_id)
+
+
+def _other_calls(state: State, subject: str, call: Call) -> tuple[Call, ...]:
+    return tuple(
+        other
+        for other in state.calls.get(subject, ())
+        if (other.instance, other.call_id) != (call.instance, call.call_id)
+    )
+
+
+def _with_anomaly(state: State, event: TraceEvent, call: Call, earlier: tuple[Call, ...]) -> State:
+    text = check_call(call, earlier)
+    if not text:
+        return state
+    anomaly = Anomaly(event.seq, event.occurred_at, index.subject(call.driver, call.volume_id), text)
+    return replace(state, anomalies=(*state.anomalies, anomaly)[-ANOMALIES_KEPT:])
+
+
+def _mount_appeared(state: State, event: TraceEvent, body: MountAppeared) -> Folded:
+    state = _heard(state, event, Witness.KERNEL, body.node_name)
+    key = index.mount_key(body.mount)
+    if not key:
+        return state, ()
+    source = state.sources.get((Witness.KERNEL, body.node_name))
+    listed = source is not None and source.listed
+    path = parse_path(body.mount.mount_point)
+    fact = MountFact(
+        body.node_name,
+        body.mount,
+        "publish" if isinstance(path, PublishPath) else "staging",
+        event.occurred_at,
+        Stamp.OBSERVED if listed else Stamp.INFERRED,
+        event.seq,
+        path.pod_uid if isinstance(path, PublishPath) else "",
+    )
+    member = (body.node_name, body.mount.mount_id)
+    state = replace(
+        state,
+        mounts=state.mounts.set(member, fact),
+        links=index.relink(state.links, (), [(index.MOUNTS_OF, key, member, None)]),
+    )
+    return state, index.mount_volume_keys(state, body.mount)
+
+
+def _mount_vanished(state: State, event: TraceEvent, body: MountVanished) -> Folded:
+    state = _heard(state, event, Witness.KERNEL, body.node_name)
+    member = (body.node_name, body.mount.mount_id)
+    fact = state.mounts.get(member)
+    if fact is None:
+        return state, ()
+    holders = index.members(state, index.HOLDERS_OF, _mount_name(fact))
+    old = [(index.MOUNTS_OF, index.mount_key(fact.mount), member, None)]
+    old += [(index.HOLDERS_OF, _mount_name(fact), key, None) for key in holders]
+    state = replace(state, mounts=state.mounts.delete(member), links=index.relink(state.links, old, ()))
+    return state, index.mount_volume_keys(state, fact.mount) | set(holders)
+
+
+def _mount_name(fact: MountFact) -> str:
+    return f"{fact.node_name}/{fact.mount.mount_id}"
+
+
+def _source(
+    state: State, event: TraceEvent, body: SourceUp | SourceDown | SourceGap | ListCompleted
+) -> Folded:
+    state = fold_source(state, event, body)
+    if not (isinstance(body, SourceUp | SourceDown) and body.witness is Witness.DRIVER):
+        return state, ()
+    return _abandon_calls(state, event, body)
+
+
+def _abandon_calls(state: State, event: TraceEvent, body: SourceUp | SourceDown) -> Folded:
+    """A driver that comes up as a new process will never answer the calls its former self had in flight."""
+    driver, _, node_name = body.scope.partition("@")
+    instance = body.instance if isinstance(body, SourceUp) else ""
+    if not instance:
+        return state, ()
+    keys = set()
+    for (call_instance, call_id), subject in state.in_flight.items():
+        calls = state.calls.get(subject, ())
+        lost = [c for c in calls if c.call_id == call_id and c.instance == call_instance]
+        if (
+            not lost
+            or (lost[0].driver, lost[0].node_name) != (driver, node_name)
+            or call_instance == instance
+        ):
+            continue
+        gone = replace(lost[0], abandoned=True, finished_at=event.occurred_at, finished_seq=event.seq)
+        kept = tuple(gone if c is lost[0] else c for c in calls)
+        state = replace(
+            state,
+            calls=state.calls.set(subject, kept),
+            in_flight=state.in_flight.delete((call_instance, call_id)),
+        )
+        keys.add(index.subject_key(state, driver, gone.volume_id, subject.rpartition("name:")[2]))
+    return state, keys
+
+
+def _heard(state: State, event: TraceEvent, witness: Witness, scope: str, namespace: str = "") -> State:
+    """Note that a source spoke. A scope that was never announced is not invented."""
+    for candidate in (scope, f"{scope}/{namespace}") if namespace else (scope,):
+        source = state.sources.get((witness, candidate))
+        if source is not None and source.up:
+            fresh = replace(source, last_at=event.observed_at)
+            return replace(state, sources=state.sources.set((witness, candidate), fresh))
+    return state
+
+
+def _fuse(state: State, event: TraceEvent, body: FuseCounted | FuseOpSampled | FuseObserved) -> Folded:
+    return fold_fuse(state, event, body), ()
+
+
+def _marked(state: State, event: TraceEvent, body: Marked) -> Folded:
+    return state, ()
+
+
+_HANDLERS: dict[type, Callable[[State, TraceEvent, Any], Folded]] = {
+    ObjectListed: _object_stored,
+    ObjectAdded: _object_stored,
+    ObjectModified: _object_stored,
+    ObjectDeleted: _object_deleted,
+    ListCompleted: _source,
+    RpcStarted: _rpc_started,
+    RpcFinished: _rpc_finished,
+    MountAppeared: _mount_appeared,
+    MountVanished: _mount_vanished,
+    FuseCounted: _fuse,
+    FuseOpSampled: _fuse,
+    FuseObserved: _fuse,
+    SourceUp: _source,
+    SourceDown: _source,
+    SourceGap: _source,
+    Marked: _marked,
+}

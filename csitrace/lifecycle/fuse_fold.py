@@ -1,0 +1,73 @@
+"""Folding FUSE facts: totals, a bounded window of recent intervals for rates, and a bounded tail of sampled operations."""
+
+from dataclasses import replace
+from typing import TypeVar
+
+from immutables import Map
+
+from csitrace.lifecycle import index
+from csitrace.lifecycle.state import FuseState, FuseWindow, State
+from csitrace.model.events import FuseCounted, FuseObserved, FuseOpSampled, TraceEvent
+
+WINDOWS_KEPT = 120
+SAMPLES_KEPT = 64
+
+T = TypeVar("T")
+
+
+def fold_fuse(state: State, event: TraceEvent, body: FuseCounted | FuseOpSampled | FuseObserved) -> State:
+    """The state with one connection's facts updated; a connection that was never heard of begins here."""
+    identity = (body.node_name, body.connection)
+    connection = state.fuse.get(identity) or FuseState(body.node_name, body.connection)
+    if body.volume_id and body.volume_id != connection.volume_id:
+        if (
+            connection.volume_id
+        ):  # the kernel gave the number to a new mount: nothing of the old one is this one's
+            connection = FuseState(body.node_name, body.connection)
+        connection = replace(connection, volume_id=body.volume_id)
+        links = index.relink(state.links, (), [(index.FUSE_OF, body.volume_id, identity, None)])
+        state = replace(state, links=links)
+    match body:
+        case FuseCounted():
+            connection = _counted(connection, event, body)
+        case FuseOpSampled():
+            samples = _kept(connection.samples, (event.occurred_at, event.seq, body), SAMPLES_KEPT)
+            connection = replace(connection, samples=samples)
+        case FuseObserved():
+            connection = _observed(connection, event, body)
+    connection = replace(connection, changed_at=event.occurred_at, changed_seq=event.seq)
+    return replace(state, fuse=state.fuse.set(identity, connection))
+
+
+def _counted(connection: FuseState, event: TraceEvent, body: FuseCounted) -> FuseState:
+    totals: Map[str, object] = connection.totals
+    for op, count in body.ops.items():
+        before = connection.totals.get(op)
+        totals = totals.set(op, before + count if before is not None else count)
+    active = any(count.count for count in body.ops.values())
+    window = FuseWindow(event.occurred_at, body.interval_ns, body.ops)
+    return replace(
+        connection,
+        totals=totals,
+        windows=_kept(connection.windows, window, WINDOWS_KEPT),
+        first_op_at=connection.first_op_at or (event.occurred_at - body.interval_ns if active else None),
+        last_op_at=event.occurred_at if active else connection.last_op_at,
+    )
+
+
+def _observed(connection: FuseState, event: TraceEvent, body: FuseObserved) -> FuseState:
+    """What an observer does not tell (None) leaves standing what another one told."""
+    waiting = connection.waiting if body.waiting is None else body.waiting
+    answered = connection.init_answered if body.init_answered is None else body.init_answered
+    return replace(
+        connection,
+        waiting=waiting,
+        waiting_since=(connection.waiting_since or event.occurred_at) if waiting else None,
+        init_answered=answered,
+        aborted=body.aborted or connection.aborted,
+        daemon=body.daemon or connection.daemon,
+    )
+
+
+def _kept(items: tuple[T, ...], new: T, limit: int) -> tuple[T, ...]:
+    return (*items, new)[-limit:]

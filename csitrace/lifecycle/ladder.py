@@ -1,0 +1,148 @@
+"""The steps of one volume for one pod: each with its status, its time and what every witness says of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.state import Mark, State, StepStatus, Use, Volume
+from csitrace.lifecycle.steps import BACKWARD, FORWARD, Step, attention_order
+from csitrace.lifecycle.views import StepView, Testimony
+from csitrace.model.events import Stamp, Witness
+
+SETTLED = frozenset({StepStatus.DONE, StepStatus.NOT_APPLICABLE})
+_DECISIVE = (StepStatus.DONE, StepStatus.FAILED, StepStatus.MOVING)
+
+
+def ladder(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
+    """The seventeen steps (16 in two halves), in their order. `use` None: as far as a volume goes without a pod."""
+    ctx = Context(state, volume, use)
+    views = _with_proofs(FORWARD, [_step_view(step, ctx) for step in FORWARD])
+    return _with_durations(_with_holder(views, attention_order(ctx)), attention_order(ctx))
+
+
+def way_back(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
+    """The way back, from the pod's deletion to nothing left."""
+    ctx = Context(state, volume, use)
+    steps = BACKWARD if use is not None else tuple(step for step in BACKWARD if _concerns_volume_alone(step))
+    views = _with_proofs(steps, [_step_view(step, ctx) for step in steps])
+    order = tuple(step.id for step in steps)
+    if views and views[0].status in SETTLED:
+        views = _with_holder(views, order)
+    return _with_durations(views, order)
+
+
+def current_step(views: Sequence[StepView], order: Sequence[str]) -> StepView | None:
+    """The first step that is neither done nor n/a: the one everything after it waits for. None when all are settled."""
+    by_id = {view.step_id: view for view in views}
+    return next((by_id[step_id] for step_id in order if by_id[step_id].status not in SETTLED), None)
+
+
+def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
+    """What each witness says of a step; Kubernetes' silence about objects that may not be read is UNKNOWN, not PENDING."""
+    testimonies = {}
+    for witness, attest in step.attests.items():
+        testimony = attest(ctx)
+        if witness is Witness.KUBERNETES and (testimony is None or testimony.status is StepStatus.PENDING):
+            silence = next((reason for kind in step.needs if (reason := ctx.silence(kind))), "")
+            if silence:
+                testimony = Testimony(StepStatus.UNKNOWN, silence)
+        if witness is Witness.DRIVER and testimony is None and ctx.driver_silence:
+            testimony = Testimony(StepStatus.UNKNOWN, ctx.driver_silence)
+        if testimony is not None:
+            testimonies[witness] = _stamped(testimony, _mark(ctx, step.id, witness))
+    return testimonies
+
+
+def _step_view(step: Step, ctx: Context) -> StepView:
+    testimonies = testify(step, ctx)
+    status, at, stamp = _decide(step, testimonies)
+    note = ""
+    if status is not StepStatus.DONE and (reason := step.not_applicable(ctx)):
+        status, at, note = StepStatus.NOT_APPLICABLE, None, reason
+    elif status is StepStatus.UNKNOWN:
+        note = next(
+            (t.text for t in testimonies.values() if t.status is StepStatus.UNKNOWN), "no witness is heard"
+        )
+    elif status is not StepStatus.DONE:
+        note = f"waits for {step.waits_for}"
+    return StepView(
+        step.id, step.stage, step.title, _actor(step, ctx), status, at, stamp, None, note, testimonies
+    )
+
+
+def _actor(step: Step, ctx: Context) -> str:
+    """Who acts, with the node where that tells more: `kubelet n3 → driver`."""
+    return step.actor.replace("kubelet", f"kubelet {ctx.node_name}".rstrip())
+
+
+def _decide(step: Step, testimonies: Mapping[Witness, Testimony]) -> tuple[StepStatus, int | None, Stamp]:
+    """The step's status: the word of the best authority that says something definite; else pending, moving or unknown."""
+    heard = [testimonies[witness] for witness in step.authority if witness in testimonies]
+    for status in _DECISIVE:
+        for testimony in heard:
+            if testimony.status is status and not _contradicted(testimony, heard):
+                return status, testimony.at, testimony.stamp
+    statuses = {testimony.status for testimony in heard}
+    if StepStatus.PENDING in statuses:
+        return StepStatus.PENDING, None, Stamp.OBSERVED
+    return StepStatus.UNKNOWN, None, Stamp.OBSERVED
+
+
+def _contradicted(testimony: Testimony, heard: Sequence[Testimony]) -> bool:
+    """A better authority, heard, says that it is not so: a driver that answered OK where the kernel has nothing mounted."""
+    if testimony.status is not StepStatus.DONE:
+        return False
+    better = heard[: heard.index(testimony)]
+    return any(other.status is StepStatus.PENDING for other in better)
+
+
+def _with_proofs(steps: Sequence[Step], views: Sequence[StepView]) -> tuple[StepView, ...]:
+    """Steps that nobody saw, but without which a later step could not have been: done, and marked as inferred."""
+    done = {view.step_id for view in views if view.status is StepStatus.DONE}
+    proved = []
+    for step, view in reversed(list(zip(steps, views, strict=True))):
+        if view.status not in SETTLED and (proof := next((p for p in step.proved_by if p in done), "")):
+            done.add(step.id)
+            view = replace(
+                view, status=StepStatus.DONE, at=None, stamp=Stamp.INFERRED, note=f"proved by step {proof}"
+            )
+        proved.append(view)
+    return tuple(reversed(proved))
+
+
+def _with_holder(views: Sequence[StepView], order: Sequence[str]) -> tuple[StepView, ...]:
+    """The current step is moving, if it is merely pending and what came before it is settled: somebody holds it now."""
+    current = current_step(views, order)
+    if current is None or current.status is not StepStatus.PENDING or current.step_id in ("1", "2"):
+        return tuple(views)
+    return tuple(replace(view, status=StepStatus.MOVING) if view is current else view for view in views)
+
+
+def _with_durations(views: Sequence[StepView], order: Sequence[str]) -> tuple[StepView, ...]:
+    """`took_ns` of each done step: since the latest of the steps before it, in the order they wait for one another."""
+    by_id = {view.step_id: view for view in views}
+    latest: int | None = None
+    for step_id in order:
+        view = by_id[step_id]
+        if view.status is StepStatus.DONE and view.at is not None:
+            if latest is not None:
+                by_id[step_id] = replace(view, took_ns=max(0, view.at - latest))
+            latest = max(latest or view.at, view.at)
+    return tuple(by_id[view.step_id] for view in views)
+
+
+def _stamped(testimony: Testimony, mark: Mark | None) -> Testimony:
+    """A testimony of something done, with the time we know best: what we saw happen rather than the server's whole seconds."""
+    if testimony.status is not StepStatus.DONE or mark is None:
+        return testimony
+    return replace(testimony, at=mark.at, stamp=mark.stamp, seq=mark.seq)
+
+
+def _mark(ctx: Context, step_id: str, witness: Witness) -> Mark | None:
+    if ctx.use is not None and (mark := ctx.use.marks.get((step_id, witness))) is not None:
+        return mark
+    return ctx.volume.marks.get((step_id, witness))
+
+
+def _concerns_volume_alone(step: Step) -> bool:
+    return step.id in ("b10", "b11", "b12", "b13")

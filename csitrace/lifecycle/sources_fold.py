@@ -1,0 +1,39 @@
+"""Folding what sources say of themselves: heard or silent, since when, and whether their absence of facts counts."""
+
+from dataclasses import replace
+
+from csitrace.lifecycle.state import SourceState, State
+from csitrace.model.events import ListCompleted, SourceDown, SourceGap, SourceUp, TraceEvent
+
+
+def fold_source(
+    state: State, event: TraceEvent, body: SourceUp | SourceDown | SourceGap | ListCompleted
+) -> State:
+    """The state with one (witness, scope) updated; a scope first heard of by whatever body begins here."""
+    identity = (body.witness, body.scope)
+    at = event.occurred_at
+    source = state.sources.get(identity) or SourceState(
+        body.witness, body.scope, False, at, event.observed_at
+    )
+    match body:
+        case SourceUp():
+            since = source.since if source.up else at
+            source = replace(
+                source,
+                up=True,
+                since=since,
+                last_at=event.observed_at,
+                reason="",
+                denied=False,
+                detail=body.detail,
+            )
+        case SourceDown():
+            since = at if source.up or not source.reason else source.since
+            source = replace(
+                source, up=False, since=since, reason=body.reason, denied=body.denied, listed=False
+            )
+        case SourceGap():
+            source = replace(source, gaps=source.gaps + 1, last_at=event.observed_at)
+        case ListCompleted():
+            source = replace(source, listed=True, last_at=event.observed_at)
+    return replace(state, sources=state.sources.set(identity, source))

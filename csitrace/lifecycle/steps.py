@@ -1,0 +1,279 @@
+"""The seventeen steps from Schedule to Mount, and the way back, as a table.
+
+Each row says who acts, what each witness says (`witnessed`), whose word decides, when the step does not apply, and which later
+steps prove it. The numbers are the product's: they appear on screens, in traces and in the docs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from csitrace.lifecycle import witnessed
+from csitrace.lifecycle.context import IMMEDIATE, Context
+from csitrace.lifecycle.witnessed import Attest, call_answered
+from csitrace.model.events import Witness
+
+K, D, N = Witness.KUBERNETES, Witness.DRIVER, Witness.KERNEL
+
+SCHEDULE, PROVISION, ATTACH, MOUNT, BACK = "Schedule", "Provision", "Attach", "Mount", "Back"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row.
+
+    `attests`: what each witness says. `authority`: whose word decides, best first; one that is not heard is passed over.
+    `needs`: the kinds without which Kubernetes' silence means nothing. `not_applicable`: the reason, or "".
+    `proved_by`: steps that cannot have happened without this one. `waits_for`: what is missing while it is pending.
+    """
+
+    id: str
+    stage: str
+    title: str
+    actor: str
+    attests: dict[Witness, Attest]
+    needs: tuple[str, ...]
+    waits_for: str
+    authority: tuple[Witness, ...] = (K,)
+    not_applicable: Callable[[Context], str] = lambda ctx: ""
+    proved_by: tuple[str, ...] = ()
+
+
+def _no_scheduling_of_binding(ctx: Context) -> str:
+    if ctx.is_inline:
+        return "inline volume: nothing to bind"
+    if not ctx.is_provisioned:
+        return "the PV existed before the claim"
+    return "class binds immediately" if ctx.binding_mode == IMMEDIATE else ""
+
+
+def _no_provisioning(ctx: Context) -> str:
+    if ctx.is_inline:
+        return "inline volume: nothing is provisioned"
+    return "" if ctx.is_provisioned else "the PV existed before the claim"
+
+
+def _no_claim(ctx: Context) -> str:
+    return "inline volume: no claim, no PV" if ctx.is_inline else ""
+
+
+def _no_attach(ctx: Context) -> str:
+    if ctx.is_inline:
+        return "inline volume: never attached"
+    return "" if ctx.attach_required else "CSIDriver says attachRequired: false"
+
+
+def _no_controller_publish(ctx: Context) -> str:
+    if reason := _no_attach(ctx):
+        return reason
+    return "the driver has no PUBLISH_UNPUBLISH_VOLUME" if ctx.attach_is_trivial else ""
+
+
+def _no_stage(ctx: Context) -> str:
+    if ctx.is_inline:
+        return "inline volume: published only"
+    return "the driver stages nothing" if ctx.stages_nothing else ""
+
+
+def _still_used_here(ctx: Context) -> str:
+    return "another pod on the node uses it" if ctx.other_pods_on_node else ""
+
+
+def _no_unstage(ctx: Context) -> str:
+    return _still_used_here(ctx) or _no_stage(ctx)
+
+
+def _no_detach(ctx: Context) -> str:
+    return _still_used_here(ctx) or _no_attach(ctx)
+
+
+def _no_controller_unpublish(ctx: Context) -> str:
+    if reason := _no_detach(ctx):
+        return reason
+    va = ctx.attachment
+    trivial = va is not None and ctx.attach_is_trivial
+    never_called = va is None and ctx.driver_heard and ctx.last_call("ControllerPublishVolume") is None
+    return "the driver has no PUBLISH_UNPUBLISH_VOLUME" if trivial or never_called else ""
+
+
+def _no_deletion(ctx: Context) -> str:
+    if reason := _no_claim(ctx):
+        return reason
+    if ctx.claim is not None and ctx.volume.claim_gone_at is None and not ctx.claim.is_terminating:
+        return "the claim stays"
+    return ""
+
+
+def _no_volume_deletion(ctx: Context) -> str:
+    if reason := _no_deletion(ctx):
+        return reason
+    if ctx.pv is not None and ctx.pv.spec.persistent_volume_reclaim_policy == "Retain":
+        return "reclaim policy Retain"
+    return _no_provisioning(ctx)
+
+
+_PVC, _PV, _POD, _VA, _NODE = "PersistentVolumeClaim", "PersistentVolume", "Pod", "VolumeAttachment", "Node"
+_USER, _SCHEDULER, _PV_CONTROLLER = "user", "scheduler", "PV controller"
+_PROVISIONER, _AD, _ATTACHER = "external-provisioner", "attach/detach controller", "external-attacher"
+_KUBELET = "kubelet"
+
+FORWARD: tuple[Step, ...] = (
+    Step("1", SCHEDULE, "pod and claim created", _USER, {K: witnessed.objects_created}, (_PVC, _POD), "the objects"),
+    Step(
+        "2", SCHEDULE, "scheduler sees the pod", _SCHEDULER, {K: witnessed.scheduler_saw_pod}, (_POD,),
+        "a pod that uses the claim, and the scheduler's word on it", proved_by=("3", "9"),
+    ),
+    Step(
+        "3", SCHEDULE, "node chosen", _SCHEDULER, {K: witnessed.node_chosen}, (_POD,),
+        "a node on which the pod and its volumes can be", proved_by=("4", "9"),
+    ),
+    Step(
+        "4", SCHEDULE, "chosen node noted on the claim", _SCHEDULER, {K: witnessed.selected_node_noted}, (_PVC,),
+        "the scheduler to choose a node", not_applicable=_no_scheduling_of_binding, proved_by=("6", "7"),
+    ),
+    Step(
+        "5", PROVISION, "provisioner named", _PV_CONTROLLER, {K: witnessed.provisioner_named}, (_PVC,),
+        "the PV controller to name a provisioner", not_applicable=_no_provisioning, proved_by=("6", "7", "8"),
+    ),
+    Step(
+        "6", PROVISION, "CreateVolume", f"{_PROVISIONER} → driver",
+        {K: witnessed.volume_created_claimed, D: call_answered("CreateVolume", "DeleteVolume")}, (_PV,),
+        "external-provisioner to have the volume made", (D, K), _no_provisioning, ("7",),
+    ),
+    Step(
+        "7", PROVISION, "PV created", _PROVISIONER, {K: witnessed.pv_created}, (_PV,),
+        "external-provisioner to write the PV", not_applicable=_no_provisioning, proved_by=("8",),
+    ),
+    Step(
+        "8", PROVISION, "claim and PV bound", _PV_CONTROLLER, {K: witnessed.claim_bound}, (_PVC,),
+        "the PV controller to bind them", not_applicable=_no_claim,
+    ),
+    Step(
+        "9", PROVISION, "pod bound to its node", _SCHEDULER, {K: witnessed.pod_bound}, (_POD,),
+        "the scheduler to bind the pod",
+    ),
+    Step(
+        "10", ATTACH, "attach needed", _AD, {K: witnessed.attach_needed}, (_VA,),
+        "the attach/detach controller to see the pod's need", not_applicable=_no_attach, proved_by=("11", "14"),
+    ),
+    Step(
+        "11", ATTACH, "VolumeAttachment created", _AD, {K: witnessed.attachment_created}, (_VA,),
+        "the attach/detach controller to create it", not_applicable=_no_attach, proved_by=("14", "16a", "16b"),
+    ),
+    Step(
+        "12", ATTACH, "attacher sees it", _ATTACHER, {K: witnessed.attacher_saw}, (_VA,),
+        "external-attacher to take it up", not_applicable=_no_attach, proved_by=("13", "14"),
+    ),
+    Step(
+        "13", ATTACH, "ControllerPublishVolume", f"{_ATTACHER} → driver",
+        {
+            K: witnessed.controller_published_claimed,
+            D: call_answered("ControllerPublishVolume", "ControllerUnpublishVolume"),
+        },
+        (_VA,), "the driver to attach the volume", (D, K), _no_controller_publish, ("14",),
+    ),
+    Step(
+        "14", ATTACH, "attached", _ATTACHER, {K: witnessed.attached}, (_VA,),
+        "external-attacher to report it", not_applicable=_no_attach, proved_by=("16a", "16b", "17"),
+    ),
+    Step(
+        "15", MOUNT, "kubelet sees the pod", _KUBELET, {K: witnessed.kubelet_saw_pod}, (_POD,),
+        "the node's kubelet to take the pod up", proved_by=("16a", "16b", "17"),
+    ),
+    Step(
+        "16a", MOUNT, "NodeStageVolume", f"{_KUBELET} → driver",
+        {
+            K: witnessed.stage_claimed,
+            D: call_answered("NodeStageVolume", "NodeUnstageVolume"),
+            N: witnessed.staging_mounted,
+        },
+        (_POD,), "the volume to be mounted at the staging path", (N, D, K), _no_stage, ("16b", "17"),
+    ),
+    Step(
+        "16b", MOUNT, "NodePublishVolume", f"{_KUBELET} → driver",
+        {
+            K: witnessed.publish_claimed,
+            D: call_answered("NodePublishVolume", "NodeUnpublishVolume", target=True),
+            N: witnessed.publish_mounted,
+        },
+        (_POD,), "the volume to be mounted into the pod's directory", (N, D, K),
+    ),
+    Step(
+        "17", MOUNT, "containers started", _KUBELET, {K: witnessed.containers_started}, (_POD,),
+        "the pod's containers to start",
+    ),
+)  # fmt: skip
+
+BACKWARD: tuple[Step, ...] = (
+    Step("b1", BACK, "pod asked to go", _USER, {K: witnessed.pod_leaving}, (_POD,), "the pod to be deleted or to end"),
+    Step(
+        "b2", BACK, "containers stopped", _KUBELET, {K: witnessed.containers_stopped}, (_POD,),
+        "the containers to stop", proved_by=("b3", "b4"),
+    ),
+    Step(
+        "b3", BACK, "NodeUnpublishVolume", f"{_KUBELET} → driver",
+        {D: call_answered("NodeUnpublishVolume", "NodePublishVolume", target=True), N: witnessed.publish_unmounted},
+        (), "the pod's mount to be taken away", (N, D), proved_by=("b4", "b5"),
+    ),
+    Step(
+        "b4", BACK, "pod deleted", _KUBELET, {K: witnessed.pod_deleted}, (_POD,),
+        "kubelet to let the pod object go",
+    ),
+    Step(
+        "b5", BACK, "NodeUnstageVolume", f"{_KUBELET} → driver",
+        {D: call_answered("NodeUnstageVolume", "NodeStageVolume"), N: witnessed.staging_unmounted},
+        (), "the staging mount to be taken away", (N, D), _no_unstage, ("b7", "b9"),
+    ),
+    Step(
+        "b6", BACK, "kubelet lets go", _KUBELET, {K: witnessed.kubelet_let_go}, (_NODE,),
+        "the node's status to drop the volume", not_applicable=_no_detach, proved_by=("b7", "b9"),
+    ),
+    Step(
+        "b7", BACK, "detach asked", _AD, {K: witnessed.detach_asked}, (_VA,),
+        "the attach/detach controller to delete the VolumeAttachment", not_applicable=_no_detach, proved_by=("b9",),
+    ),
+    Step(
+        "b8", BACK, "ControllerUnpublishVolume", f"{_ATTACHER} → driver",
+        {
+            K: witnessed.controller_unpublished_claimed,
+            D: call_answered("ControllerUnpublishVolume", "ControllerPublishVolume"),
+        },
+        (_VA,), "the driver to detach the volume", (D, K), _no_controller_unpublish, ("b9",),
+    ),
+    Step(
+        "b9", BACK, "VolumeAttachment gone", _ATTACHER, {K: witnessed.attachment_gone}, (_VA,),
+        "external-attacher to let it go", not_applicable=_no_detach,
+    ),
+    Step(
+        "b10", BACK, "claim deleted", "pvc-protection", {K: witnessed.claim_deleted}, (_PVC,),
+        "every pod that uses the claim to be gone", not_applicable=_no_deletion, proved_by=("b11", "b13"),
+    ),
+    Step(
+        "b11", BACK, "PV released", _PV_CONTROLLER, {K: witnessed.pv_released}, (_PV,),
+        "the PV controller to release the PV", not_applicable=_no_deletion, proved_by=("b12", "b13"),
+    ),
+    Step(
+        "b12", BACK, "DeleteVolume", f"{_PROVISIONER} → driver",
+        {K: witnessed.volume_deleted_claimed, D: call_answered("DeleteVolume", "CreateVolume")},
+        (_PV,), "the driver to delete the volume", (D, K), _no_volume_deletion, ("b13",),
+    ),
+    Step(
+        "b13", BACK, "PV gone", f"{_PROVISIONER}, pv-protection", {K: witnessed.pv_gone}, (_PV,),
+        "the PV's finalizers to be removed", not_applicable=_no_volume_deletion,
+    ),
+)  # fmt: skip
+
+STEP_BY_ID = {step.id: step for step in (*FORWARD, *BACKWARD)}
+
+PHASE_STEPS = ("6", "14", "16a", "16b")
+"""The steps whose completion is a CSI phase: CREATED, NODE_READY, VOL_READY, PUBLISHED."""
+
+ATTENTION_WHEN_IMMEDIATE = ("1", "5", "6", "7", "8", "2", "3", "4", "9")
+"""With Immediate binding the volume is made before, and without, a pod: then these come in this order."""
+
+
+def attention_order(ctx: Context) -> tuple[str, ...]:
+    """The order in which the steps of this volume wait for one another."""
+    order = tuple(step.id for step in FORWARD)
+    if ctx.binding_mode == IMMEDIATE or not ctx.is_provisioned:
+        return ATTENTION_WHEN_IMMEDIATE + order[len(ATTENTION_WHEN_IMMEDIATE) :]
+    return order
