@@ -1,0 +1,170 @@
+"""Puts the driver together and runs it: state, services, sockets; recovers before the first call, lets go at the end."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from csitrace.csi import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
+from csitrace.errors import NotAllowedError
+from driver_ref.calls import CallPath, VolumeLocks
+from driver_ref.capabilities import Capabilities
+from driver_ref.control import FaultsService
+from driver_ref.controller import Controller
+from driver_ref.faults import Faults
+from driver_ref.identity import Identity
+from driver_ref.launcher import ProcessLauncher
+from driver_ref.node import Node
+from driver_ref.proto import faults_pb2, faults_pb2_grpc
+from driver_ref.registration import Registration, socket_path
+from driver_ref.settings import Settings
+from driver_ref.staging import Staging
+from driver_ref.volumes import NodeDescription, StateDirectory
+from driver_ref.witness import Witness
+
+_LOG = logging.getLogger(__name__)
+
+STOP_GRACE = 2.0
+"""Seconds that calls get to finish when the driver is told to end."""
+
+
+class Driver:
+    """One driver process. `start` once, then `stop` once."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises UsageError for settings that cannot work together."""
+        self._settings = settings
+        self._state = StateDirectory(settings.state_dir)
+        self._faults = Faults()
+        self._locks = VolumeLocks()
+        self._capabilities = Capabilities(settings.without, settings.controller, settings.node)
+        self._controller = self._make_controller() if settings.controller else None
+        self._staging: Staging | None = None
+        self._node: Node | None = None
+        if settings.node:
+            self._staging, self._node = self._make_node()
+        self._calls = CallPath(
+            self._capabilities,
+            self._locks,
+            self._faults,
+            self._parameters,
+            self._staging.kill if self._staging is not None else lambda _: False,
+        )
+        self._servers: list[grpc.aio.Server] = []
+
+    async def start(self) -> None:
+        """Recover what an earlier driver left, then open the sockets; kubelet's registration last."""
+        if self._controller is not None:
+            await asyncio.to_thread(self._controller.recover)
+        if self._staging is not None:
+            await self._staging.recover()
+        await self._serve(f"unix:{self._settings.endpoint}", self._add_csi, interceptors=(self._calls,))
+        if self._settings.feed:
+            await self._serve(self._settings.feed, self._add_feed)
+        if self._settings.registration_dir is not None and self._node is not None:
+            path = socket_path(self._settings.registration_dir, self._settings.driver_name)
+            await self._serve(f"unix:{path}", self._add_registration)
+
+    async def stop(self) -> None:
+        """Close the sockets, registration first, and let go of the FUSE processes: they go on serving."""
+        for server in reversed(self._servers):
+            await server.stop(STOP_GRACE)
+        await self._calls.close()
+        if self._staging is not None:
+            await self._staging.close()
+
+    def _make_controller(self) -> Controller:
+        own = self._settings.topology if self._settings.node else {}
+        return Controller(self._state, self._capabilities, own, self._settings.max_volume_size)
+
+    def _make_node(self) -> tuple[Staging, Node]:
+        settings = self._settings
+        description = NodeDescription(
+            node_id=settings.node_id,
+            topology=settings.topology if self._capabilities.has("topology") else {},
+            max_volumes=settings.max_volumes,
+        )
+        self._state.nodes.save(settings.node_id, description)
+        records = self._state.on_node(settings.node_id)
+        # Socket paths are short of room, so the node has a short name here.
+        own = hashlib.sha256(settings.node_id.encode()).hexdigest()[:8]
+        launcher = ProcessLauncher(settings.state_dir / "run" / own, settings.state_dir / "logs")
+        witness = Witness(lambda body, at: None, settings.node_id)
+        staging = Staging(self._state, records, launcher, self._locks, self._faults, witness)
+        private = settings.state_dir / "mounts" / own
+        return staging, Node(self._state, records, description, self._capabilities, staging, witness, private)
+
+    def _parameters(self, volume_id: str) -> Mapping[str, str]:
+        volume = self._state.volume(volume_id)
+        return {} if volume is None else volume.parameters
+
+    async def _serve(
+        self,
+        address: str,
+        add: Callable[[grpc.aio.Server], Sequence[str]],
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
+        """Open one socket with the services that `add` puts in, and health and reflection beside them."""
+        server = grpc.aio.server(interceptors=interceptors)
+        names = add(server)
+        status = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(status, server)
+        for name in ("", *names):
+            await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
+        if path is not None:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise NotAllowedError(f"cannot listen on {address}: is it in use, or not writable?") from error
+        await server.start()
+        if path is not None:
+            path.chmod(0o600)
+        self._servers.append(server)
+        _LOG.info("%s on %s", ", ".join(names), address)
+
+    def _add_csi(self, server: grpc.aio.Server) -> Sequence[str]:
+        services = csi_pb2.DESCRIPTOR.services_by_name
+        identity = Identity(self._settings.driver_name, self._capabilities, self._state)
+        csi_pb2_grpc.add_IdentityServicer_to_server(identity, server)
+        names = [services["Identity"].full_name]
+        if self._controller is not None:
+            csi_pb2_grpc.add_ControllerServicer_to_server(self._controller, server)
+            names.append(services["Controller"].full_name)
+        if self._node is not None:
+            csi_pb2_grpc.add_NodeServicer_to_server(self._node, server)
+            names.append(services["Node"].full_name)
+        return names
+
+    def _add_feed(self, server: grpc.aio.Server) -> Sequence[str]:
+        faults_pb2_grpc.add_FaultsServicer_to_server(FaultsService(self._faults, self._staging), server)
+        return [faults_pb2.DESCRIPTOR.services_by_name["Faults"].full_name]
+
+    def _add_registration(self, server: grpc.aio.Server) -> Sequence[str]:
+        servicer = Registration(self._settings.driver_name, self._settings.endpoint)
+        pluginregistration_pb2_grpc.add_RegistrationServicer_to_server(servicer, server)
+        return [pluginregistration_pb2.DESCRIPTOR.services_by_name["Registration"].full_name]
+
+
+async def run(settings: Settings) -> None:
+    """Run a driver until SIGTERM or SIGINT."""
+    os.umask(0o077)
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    driver = Driver(settings)
+    await driver.start()
+    _LOG.info("driver %s is ready on node %s", settings.driver_name, settings.node_id)
+    await told.wait()
+    await driver.stop()
