@@ -129,6 +129,7 @@ class Cluster:
             return self._revive()
 
     def _start(self, tools: dict[str, Path], owner: ProcessId | None) -> None:
+        shutil.rmtree(self.processes.logs, ignore_errors=True)
         self.processes.own(owner)
         authority = Authority(self.directory / "pki")
         admin = authority.client("admin", "admin", "system:masters")

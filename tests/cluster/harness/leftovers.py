@@ -24,13 +24,25 @@ def container_ids(node: Path) -> list[str]:
     return sorted(entry.name for entry in bundles.iterdir()) if bundles.is_dir() else []
 
 
+def container_processes(ids: set[str]) -> list[ProcessId]:
+    """What runs in the cgroups of these containers."""
+    found = []
+    for pid in _pids():
+        with suppress(OSError):
+            paths = Path(f"/proc/{pid}/cgroup").read_text().split()
+            process = ProcessId.of(pid)
+            if process is not None and any(part in ids for path in paths for part in path.split("/")):
+                found.append(process)
+    return found
+
+
 def clear_node(node: Path) -> None:
     """End a node's containers and take away all it left on the machine but its directory.
 
     Works on what is on disk and in /proc alone: containerd and its shims may be long dead.
     """
     ids = container_ids(node)
-    for process in _container_processes(set(ids)):
+    for process in container_processes(set(ids)):
         process.signal(signal.SIGKILL)
         process.gone_within(5)
     _remove_shim_sockets(node)
@@ -46,12 +58,12 @@ def clear_node(node: Path) -> None:
 
 
 def clear_shared() -> None:
-    """Remove the empty directories of kubelet that no kubelet of this machine uses any more."""
+    """Remove the directories that kubelets and runtimes share, once empty and no kubelet runs on this machine."""
     if any(_command(pid) == "kubelet" for pid in _pids()):
         return
     for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (_DEVICE_PLUGINS / name).unlink(missing_ok=True)
-    for directory in (_DEVICE_PLUGINS, _DEVICE_PLUGINS.parent, _LOG_LINKS):
+    for directory in (_DEVICE_PLUGINS, _DEVICE_PLUGINS.parent, _LOG_LINKS, *_CGROUPS.glob("**/k8s.io")):
         with suppress(OSError):
             directory.rmdir()
 
@@ -67,17 +79,6 @@ def remove_tree(directory: Path) -> None:
 def foreign_kubelet(own: set[int]) -> int | None:
     """The pid of a kubelet that no harness started, if this machine is a node already."""
     return next((pid for pid in _pids() if _command(pid) == "kubelet" and pid not in own), None)
-
-
-def _container_processes(ids: set[str]) -> list[ProcessId]:
-    found = []
-    for pid in _pids():
-        with suppress(OSError):
-            paths = Path(f"/proc/{pid}/cgroup").read_text().split()
-            process = ProcessId.of(pid)
-            if process is not None and any(part in ids for path in paths for part in path.split("/")):
-                found.append(process)
-    return found
 
 
 def _remove_shim_sockets(node: Path) -> None:
@@ -98,6 +99,9 @@ def _pids() -> list[int]:
 
 
 def _command(pid: int) -> str:
+    """The name of a process; empty for one that is gone or only waits to be reaped."""
+    if ProcessId.of(pid) is None:
+        return ""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
