@@ -12,52 +12,65 @@ def _parse(arguments: list[str]) -> Options:
         prog="python -m driver_ref.fs",
         description="Serve one volume: a pass-through FUSE file system over a directory. Unmounts on SIGTERM.",
     )
-    parser.add_argument("--volume-id", required=True, help="name of the volume, shown as the mount's source")
-    parser.add_argument(
-        "--source", required=True, metavar="DIR", help="directory that holds the volume's data"
-    )
-    parser.add_argument("--mountpoint", required=True, metavar="DIR", help="existing directory to mount on")
-    parser.add_argument(
-        "--control", required=True, metavar="SOCKET", help="path of the control socket to make"
-    )
-    parser.add_argument(
-        "--size", required=True, type=_at_least_one, metavar="BYTES", help="size of the volume"
-    )
-    parser.add_argument(
-        "--interval-ms",
+    add = parser.add_argument
+    add("--volume-id", required=True, help="name of the volume, shown as the mount's source")
+    add("--source", required=True, metavar="DIR", help="directory that holds the volume's data")
+    add("--mountpoint", required=True, metavar="DIR", help="existing directory to mount on")
+    add("--control", required=True, metavar="SOCKET", help="path of the control socket to make")
+    add(
+        "--size",
+        required=True,
+        dest="size_bytes",
         type=_at_least_one,
-        default=250,
-        help="time between counter messages (default: %(default)s)",
+        metavar="BYTES",
+        help="size of the volume",
     )
-    parser.add_argument(
-        "--slow-ms", type=_at_least_one, default=100, help="report slower operations (default: %(default)s)"
+    add(
+        "--interval-ms",
+        dest="interval_seconds",
+        type=_milliseconds,
+        default=Options.interval_seconds,
+        metavar="MS",
+        help="time between counter messages (default: 250)",
     )
-    parser.add_argument(
-        "--sample", type=int, default=0, metavar="N", help="report every N-th operation (0: none)"
+    add(
+        "--slow-ms",
+        dest="slow_seconds",
+        type=_milliseconds,
+        default=Options.slow_seconds,
+        metavar="MS",
+        help="report operations that take this long (default: 100)",
     )
-    parser.add_argument(
+    add(
+        "--sample",
+        dest="sample_every",
+        type=_at_least_one,
+        default=Options.sample_every,
+        metavar="N",
+        help="report every N-th operation of each kind too",
+    )
+    add(
         "--cache-seconds",
         type=float,
-        default=1.0,
-        help="how long the kernel trusts names and attributes (default: %(default)s); "
-        "more is faster, where nobody else changes the directory",
+        default=Options.cache_seconds,
+        metavar="SECONDS",
+        help="how long the kernel trusts names and attributes (default: %(default)s); longer is faster where nothing "
+        "else changes the source",
     )
-    parser.add_argument(
-        "--no-counters", action="store_true", help="count nothing, to measure what counting costs"
+    add(
+        "--cached-files",
+        type=_at_least_one,
+        default=Options.cached_files,
+        metavar="N",
+        help="descriptors kept open for inodes not in use (default: a quarter of the limit on open files)",
     )
-    given = parser.parse_args(arguments)
-    return Options(
-        volume_id=given.volume_id,
-        source=given.source,
-        mountpoint=given.mountpoint,
-        control=given.control,
-        size_bytes=given.size,
-        interval_seconds=given.interval_ms / 1000,
-        slow_seconds=given.slow_ms / 1000,
-        sample_every=given.sample,
-        cache_seconds=given.cache_seconds,
-        counting=not given.no_counters,
+    add(
+        "--no-counters",
+        dest="counting",
+        action="store_false",
+        help="count nothing, to measure what counting costs",
     )
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 def _at_least_one(text: str) -> int:
@@ -65,6 +78,11 @@ def _at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
+
+
+def _milliseconds(text: str) -> float:
+    """Whole milliseconds, in seconds."""
+    return _at_least_one(text) / 1000
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -158,8 +158,8 @@ ToDaemon = SetFaults | SetSize | Stop
 Message = FromDaemon | ToDaemon
 
 _encoder = msgspec.json.Encoder()
-_from_daemon = msgspec.json.Decoder(FromDaemon)
-_to_daemon = msgspec.json.Decoder(ToDaemon)
+_from_daemon: msgspec.json.Decoder[FromDaemon] = msgspec.json.Decoder(FromDaemon)
+_to_daemon: msgspec.json.Decoder[ToDaemon] = msgspec.json.Decoder(ToDaemon)
 
 
 def encode(message: Message) -> bytes:

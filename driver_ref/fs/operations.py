@@ -127,20 +127,24 @@ def _silent(op: str, answer: Callable[..., Awaitable[Any]]) -> Callable[..., Awa
     return handle
 
 
+def _ino_of(op: str, handlers: Passthrough) -> Callable[[Any], int | None]:
+    """How to tell the inode from an operation's first argument."""
+    if op == "STATFS":
+        return lambda _: None
+    return handlers.ino_of if op in _BY_HANDLE else int
+
+
 def _watched(
     op: str, answer: Callable[..., Awaitable[Any]], handlers: Passthrough, watch: Watch
 ) -> Callable[..., Awaitable[Any]]:
     counter = watch.counters.of(op)
     data_size = _DATA_SIZE.get(op)
+    ino_of = _ino_of(op, handlers)
     clock = time.perf_counter_ns
     slow_ns, sample_every = watch.slow_ns, watch.sample_every
 
     def report(request: tuple[Any, ...], duration: int, errno_name: str | None, size: int) -> None:
-        if op == "STATFS":
-            ino = None
-        else:
-            ino = handlers.ino_of(request[0]) if op in _BY_HANDLE else request[0]
-        watch.report(SlowOp(op, time.time_ns() - duration, duration, errno_name, ino, size))
+        watch.report(SlowOp(op, time.time_ns() - duration, duration, errno_name, ino_of(request[0]), size))
 
     async def handle(*request: Any) -> Any:
         started = clock()
