@@ -134,8 +134,12 @@ class CallPath(grpc.aio.ServerInterceptor):
         check(method, request)
         task = asyncio.create_task(self._work(method, request, work, context), name=method)
         self._running.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})  # so that whoever watches sees the call in flight for as long as it is
+            raise
 
     async def _work(
         self, method: str, request: Any, work: Handler, context: grpc.aio.ServicerContext[Any, Any]
@@ -188,9 +192,3 @@ class CallPath(grpc.aio.ServerInterceptor):
             await self._faults.hang(armed)
         if fault.code is not None:
             raise RefusedError(fault.code, f"fault injected: {fault.target} {fault.effect}")
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        """Take the task's outcome, so that one whose caller has gone is not reported as never retrieved."""
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()

@@ -11,7 +11,7 @@ from typing import Protocol
 from driver_ref.faults import Fault
 from driver_ref.fs import channel
 
-REQUEST_TIMEOUT = 10.0
+REQUEST_TIMEOUT = 5.0
 
 
 class DaemonError(Exception):
@@ -40,7 +40,6 @@ class Daemon:
         self.hello = hello
         self.counters: channel.Counters | None = None
         self.exit_status: asyncio.Future[int] | None = None
-        self.adopted = False
         self.stopping = False
         self._reader = reader
         self._writer = writer
@@ -55,11 +54,15 @@ class Daemon:
     async def connect(cls, socket: Path, volume_id: str) -> "Daemon":
         """Connect and wait for the greeting, which comes when the mount serves requests.
 
-        Raises OSError when nobody listens, DaemonError when who listens is not the FUSE process of this volume.
+        Raises OSError when nobody listens or who listened has gone, DaemonError when it is not the FUSE process of
+        this volume.
         """
         reader, writer = await asyncio.open_unix_connection(str(socket), limit=channel.MAX_LINE_BYTES)
         try:
-            hello = channel.decode_from_daemon(await reader.readline())
+            line = await reader.readline()
+            if not line:
+                raise ConnectionResetError(f"{socket}: closed before the greeting")
+            hello = channel.decode_from_daemon(line)
             if not isinstance(hello, channel.Hello) or hello.version != channel.PROTOCOL_VERSION:
                 raise DaemonError(
                     f"{socket}: speaks another protocol than version {channel.PROTOCOL_VERSION}"
@@ -69,8 +72,8 @@ class Daemon:
             return cls(hello, reader, writer)
         except BaseException as error:
             writer.close()
-            if isinstance(error, channel.ChannelError | ProcessLookupError | ValueError):
-                raise DaemonError(f"{socket}: no FUSE process answered: {error or 'it ended'}") from error
+            if isinstance(error, ValueError):
+                raise DaemonError(f"{socket}: {error}") from error
             raise
 
     @property

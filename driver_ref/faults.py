@@ -6,8 +6,9 @@ effect is written in a small grammar, the same in a StorageClass parameter and i
     fault.NodeStageVolume: "UNAVAILABLE:count=3:delay=2s:after"
     fault.fuse.READ: "EIO:count=10"
 
-Words are separated by colons: a gRPC code (an errno for FUSE), `delay=2s`, `hang`, `kill` (the volume's FUSE
-process), `before` (the default) or `after` the work, `count=N` (default: for ever). Counts are kept in memory: a restarted driver begins anew.
+Words are separated by colons: a gRPC code (an errno for FUSE), `delay=2s`, `hang`, `kill` (the volume's FUSE process),
+`before` (the default) or `after` the work, `count=N` (default: for ever). Counts are kept in memory: a restarted driver
+begins anew.
 """
 
 import asyncio

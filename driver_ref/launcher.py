@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -87,7 +88,7 @@ class ProcessLauncher:
             os.close(lock)
         ended = asyncio.ensure_future(process.wait())
         try:
-            daemon = await self._greeting(volume.volume_id, socket, ended)
+            daemon = await self._greeting(volume.volume_id, lambda: not ended.done())
         except BaseException:
             if process.returncode is None:
                 process.kill()
@@ -100,25 +101,16 @@ class ProcessLauncher:
 
     async def adopt(self, volume_id: str) -> Daemon | None:
         """See Launcher."""
-        lock = self._lock(volume_id)
-        if lock is not None:
-            os.close(lock)
-            return None
-        daemon = await self._greeting(volume_id, self._socket(volume_id), None)
-        if daemon is not None:
-            daemon.adopted = True
-        return daemon
+        return await self._greeting(volume_id, lambda: self._is_locked(volume_id))
 
-    async def _greeting(
-        self, volume_id: str, socket: Path, ended: "asyncio.Future[int] | None"
-    ) -> Daemon | None:
+    async def _greeting(self, volume_id: str, lives: Callable[[], bool]) -> Daemon | None:
         """Connect as soon as the process listens; None when it ends before, DaemonError when neither happens."""
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                while ended is None or not ended.done():
+                while lives():
                     try:
-                        return await Daemon.connect(socket, volume_id)
-                    except (FileNotFoundError, ConnectionError):
+                        return await Daemon.connect(self._socket(volume_id), volume_id)
+                    except (FileNotFoundError, ProcessLookupError, ConnectionError):
                         # The process makes its socket when it mounts; there is nothing to wait on before that.
                         await asyncio.sleep(_RETRY_INTERVAL)
         except TimeoutError:
@@ -136,6 +128,12 @@ class ProcessLauncher:
             os.close(descriptor)
             return None
         return descriptor
+
+    def _is_locked(self, volume_id: str) -> bool:
+        lock = self._lock(volume_id)
+        if lock is not None:
+            os.close(lock)
+        return lock is None
 
     def _socket(self, volume_id: str) -> Path:
         return self._run / f"{_key(volume_id)}.sock"

@@ -14,6 +14,9 @@ from grpc_reflection.v1alpha import reflection
 
 from csitrace.csi import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
 from csitrace.errors import NotAllowedError
+from csitrace.feed import feed_pb2
+from csitrace.feed.interceptor import TraceInterceptor
+from csitrace.feed.publisher import Publisher
 from driver_ref.calls import CallPath, VolumeLocks
 from driver_ref.capabilities import Capabilities
 from driver_ref.control import FaultsService
@@ -44,6 +47,7 @@ class Driver:
         self._state = StateDirectory(settings.state_dir)
         self._faults = Faults()
         self._locks = VolumeLocks()
+        self._publisher = Publisher(settings.driver_name, settings.node_id if settings.node else "")
         self._capabilities = Capabilities(settings.without, settings.controller, settings.node)
         self._controller = self._make_controller() if settings.controller else None
         self._staging: Staging | None = None
@@ -65,7 +69,11 @@ class Driver:
             await asyncio.to_thread(self._controller.recover)
         if self._staging is not None:
             await self._staging.recover()
-        await self._serve(f"unix:{self._settings.endpoint}", self._add_csi, interceptors=(self._calls,))
+        await self._serve(
+            f"unix:{self._settings.endpoint}",
+            self._add_csi,
+            interceptors=(TraceInterceptor(self._publisher), self._calls),
+        )
         if self._settings.feed:
             await self._serve(self._settings.feed, self._add_feed)
         if self._settings.registration_dir is not None and self._node is not None:
@@ -73,10 +81,12 @@ class Driver:
             await self._serve(f"unix:{path}", self._add_registration)
 
     async def stop(self) -> None:
-        """Close the sockets, registration first, and let go of the FUSE processes: they go on serving."""
-        for server in reversed(self._servers):
-            await server.stop(STOP_GRACE)
+        """Close the sockets and let go of the FUSE processes: they go on serving."""
+        stopping = [asyncio.ensure_future(server.stop(STOP_GRACE)) for server in reversed(self._servers)]
+        await asyncio.wait(stopping, timeout=STOP_GRACE)
         await self._calls.close()
+        self._publisher.close()
+        await asyncio.gather(*stopping)
         if self._staging is not None:
             await self._staging.close()
 
@@ -96,7 +106,7 @@ class Driver:
         # Socket paths are short of room, so the node has a short name here.
         own = hashlib.sha256(settings.node_id.encode()).hexdigest()[:8]
         launcher = ProcessLauncher(settings.state_dir / "run" / own, settings.state_dir / "logs")
-        witness = Witness(lambda body, at: None, settings.node_id)
+        witness = Witness(self._publisher, settings.node_id)
         staging = Staging(self._state, records, launcher, self._locks, self._faults, witness)
         private = settings.state_dir / "mounts" / own
         return staging, Node(self._state, records, description, self._capabilities, staging, witness, private)
@@ -147,8 +157,12 @@ class Driver:
         return names
 
     def _add_feed(self, server: grpc.aio.Server) -> Sequence[str]:
+        self._publisher.add_to(server)
         faults_pb2_grpc.add_FaultsServicer_to_server(FaultsService(self._faults, self._staging), server)
-        return [faults_pb2.DESCRIPTOR.services_by_name["Faults"].full_name]
+        return [
+            feed_pb2.DESCRIPTOR.services_by_name["TraceFeed"].full_name,
+            faults_pb2.DESCRIPTOR.services_by_name["Faults"].full_name,
+        ]
 
     def _add_registration(self, server: grpc.aio.Server) -> Sequence[str]:
         servicer = Registration(self._settings.driver_name, self._settings.endpoint)

@@ -24,8 +24,8 @@ from driver_ref.witness import Witness
 
 _LOG = logging.getLogger(__name__)
 
-UNMOUNT_TIMEOUT = 10.0
-"""Seconds that a FUSE process gets to serve its own unmount (which may flush), and then to end, before it is killed."""
+END_TIMEOUT = 10.0
+"""Seconds that a FUSE process gets to write back, unmount and end, before it is killed."""
 
 
 class Staging:
@@ -200,16 +200,7 @@ class Staging:
         """No FUSE process of the volume, nothing mounted at `path`."""
         daemon = self._daemons.pop(volume_id, None)
         if daemon is not None and daemon.alive:
-            daemon.stopping = True
-            unmounting = asyncio.ensure_future(asyncio.to_thread(mounts.unmount, path))
-            done, _ = await asyncio.wait({unmounting}, timeout=UNMOUNT_TIMEOUT)
-            if not done:
-                _LOG.warning(
-                    "volume %s: its unmount hangs; killing FUSE process %d", volume_id, daemon.hello.pid
-                )
-                daemon.kill()
-            await unmounting
-            await daemon.end(UNMOUNT_TIMEOUT)
+            await daemon.end(END_TIMEOUT)
         await asyncio.to_thread(mounts.unmount_lazily, path)
 
     async def _recover(self, record: NodeRecord) -> None:
