@@ -46,6 +46,7 @@ def driver(node: Node) -> Program:
             f"--driver-name={DRIVER_NAME}",
             f"--state-dir={node.directory / 'driver'}",
             f"--registration-dir={node.registration_directory}",
+            f"--kubelet-dir={node.kubelet_root}",
             f"--feed={driver_feed(node)}",
         ],
         ready=f"unix://{socket}",
