@@ -1,8 +1,8 @@
 """The fold: `state_after = fold(state_before, event)`. Pure, total, and the only place where states come from.
 
-An event whose body is not known is skipped and counted; what does not fit becomes an `Anomaly`. A handler per body updates the
-stores and indexes and names the volumes concerned; those, and no others, are joined anew (`assemble`), so the cost of an event does
-not grow with the number of volumes.
+An event whose body is not known is skipped and counted; what does not fit becomes an `Anomaly`. A handler per body updates
+the stores and indexes and names the volumes concerned; those, and no others, are joined anew (`assemble`), so the cost of an
+event does not grow with the number of volumes.
 """
 
 from collections.abc import Callable, Iterable
@@ -50,9 +50,16 @@ def fold(state: State, event: TraceEvent) -> State:
     """The state after `event`. Never raises on an event's content."""
     handler = _HANDLERS.get(type(event.body))
     if handler is None:
-        return replace(state, seq=event.seq, at=event.observed_at, events_skipped=state.events_skipped + 1)
+        return replace(
+            state,
+            seq=event.seq,
+            at=event.observed_at,
+            changed_keys=(),
+            events_skipped=state.events_skipped + 1,
+        )
     state, keys = handler(state, event, event.body)
-    state = replace(state, seq=event.seq, at=event.observed_at)
+    keys = tuple(sorted(keys))
+    state = replace(state, seq=event.seq, at=event.observed_at, changed_keys=keys)
     for key in keys:
         state = _assembled(state, key, event)
     return state

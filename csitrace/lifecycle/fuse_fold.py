@@ -8,6 +8,7 @@ from immutables import Map
 from csitrace.lifecycle import index
 from csitrace.lifecycle.state import FuseState, FuseWindow, State
 from csitrace.model.events import FuseCounted, FuseObserved, FuseOpSampled, TraceEvent
+from csitrace.model.fuse import OpCount
 
 WINDOWS_KEPT = 120
 SAMPLES_KEPT = 64
@@ -40,7 +41,7 @@ def fold_fuse(state: State, event: TraceEvent, body: FuseCounted | FuseOpSampled
 
 
 def _counted(connection: FuseState, event: TraceEvent, body: FuseCounted) -> FuseState:
-    totals: Map[str, object] = connection.totals
+    totals: Map[str, OpCount] = connection.totals
     for op, count in body.ops.items():
         before = connection.totals.get(op)
         totals = totals.set(op, before + count if before is not None else count)

@@ -1,8 +1,9 @@
 """The CSI volume life cycle as a table of transitions (CSI specification, "Volume Lifecycle", figures 5 to 8).
 
-A volume's phase is hierarchical: CREATED is the volume's, NODE_READY and VOL_READY belong to a (volume, node), PUBLISHED to a (volume,
-node, target path). The table therefore speaks of one (volume, node, target). Drivers leave parts out (no PUBLISH_UNPUBLISH_VOLUME,
-no STAGE_UNSTAGE_VOLUME), which is why a call may skip a phase; what no figure allows is an anomaly, told and never raised.
+A volume's phase is hierarchical: CREATED is the volume's, NODE_READY and VOL_READY belong to a (volume, node), PUBLISHED to a
+(volume, node, target path). The table therefore speaks of one (volume, node, target). Drivers leave parts out (no
+PUBLISH_UNPUBLISH_VOLUME, no STAGE_UNSTAGE_VOLUME), which is why a call may skip a phase; what no figure allows is an anomaly,
+told and never raised.
 """
 
 from collections.abc import Iterable

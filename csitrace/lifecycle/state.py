@@ -250,5 +250,6 @@ class State:
         EMPTY  # keys of claims and PVs that no CSI driver serves: recognised, left out, counted
     )
     gone: tuple[str, ...] = ()  # keys of volumes that are gone, oldest first, bounded
+    changed_keys: tuple[str, ...] = ()  # volumes that the last event may have changed
     anomalies: tuple[Anomaly, ...] = ()  # bounded, oldest first
     events_skipped: int = 0

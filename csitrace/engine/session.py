@@ -1,0 +1,112 @@
+"""The session: a history and a playhead. Live, the playhead follows the tail; paused or replayed, it is where it was put."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from csitrace.engine.clock import Clock, session_clock
+from csitrace.lifecycle.history import History
+from csitrace.lifecycle.state import State
+from csitrace.model.events import Marked, TraceEvent
+
+LIVE, PAUSED = "LIVE", "PAUSED"
+
+Batches = AsyncIterator[list[TraceEvent]]
+
+
+class Session:
+    """The only mutable object between sources and views. `title` names what is watched (a context, a file, "demo")."""
+
+    def __init__(self, title: str, clock: Clock | None = None, history: History | None = None) -> None:
+        self.title = title
+        self.clock = clock or session_clock()
+        self.history = history or History()
+        self.following = True
+        self._position = 0
+        self._listeners: list[Callable[[], None]] = []
+        self._scheduled = False
+
+    @property
+    def position(self) -> int:
+        """The playhead: the seq of the last event that is shown."""
+        return self.history.tail_seq if self.following else self._position
+
+    @property
+    def state(self) -> State:
+        """The state at the playhead."""
+        return self.history.tail if self.following else self.history.state_at(self._position)
+
+    @property
+    def now(self) -> int:
+        """The time that views measure with: the clock while following, else the time of the event at the playhead."""
+        return self.clock() if self.following else self.state.at
+
+    @property
+    def mode(self) -> str:
+        return LIVE if self.following else PAUSED
+
+    async def run(self, batches: Batches) -> None:
+        """Take facts in until their sources end. The loop gets its turn between batches, so views stay live in a burst."""
+        async for batch in batches:
+            for event in batch:
+                self.history.append(event)
+            self._changed()
+            await asyncio.sleep(0)
+
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after changes, once per turn of the event loop at most; the answer unsubscribes it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def pause(self) -> None:
+        """Hold the playhead where it is; facts go on being taken in."""
+        if self.following:
+            self._position, self.following = self.history.tail_seq, False
+            self._changed()
+
+    def follow(self) -> None:
+        """Back to the tail."""
+        self.following = True
+        self._changed()
+
+    def step(self, events: int) -> None:
+        """Move the playhead by some events, back when negative; it then holds."""
+        self.seek(self.position + events)
+
+    def seek(self, seq: int) -> None:
+        """Put the playhead after event `seq`, or at the nearest end; it then holds."""
+        self._position = min(max(seq, self.history.first_seq), self.history.tail_seq)
+        self.following = False
+        self._changed()
+
+    def jump_change(self, direction: int, key: str = "") -> bool:
+        """To the next (or with a negative direction the last) change of a volume's step; False where there is none."""
+        find = self.history.change_after if direction > 0 else self.history.change_before
+        found = find(self.position, key)
+        if found is not None:
+            self.seek(found)
+        return found is not None
+
+    def mark(self, text: str) -> None:
+        """Note something in the history, now."""
+        at = self.clock()
+        body = Marked(text=text)
+        self.history.append(
+            TraceEvent(seq=self.history.tail_seq + 1, observed_at=at, occurred_at=at, body=body)
+        )
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._scheduled or not self._listeners:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no loop: nobody can be waiting for a turn
+            self._tell()
+            return
+        self._scheduled = True
+        loop.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._scheduled = False
+        for listener in list(self._listeners):
+            listener()

@@ -1,0 +1,62 @@
+"""Spans: the named intervals of a volume's life, from its calls, or where no driver is heard from what the cluster showed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from csitrace.lifecycle.state import Call, Mark, Volume
+from csitrace.lifecycle.views import SpanView
+from csitrace.model.events import Witness
+from csitrace.model.rpc import RPC_BY_METHOD, code_name
+
+_CLAIMED = (("provision", "5", "7"), ("attach", "11", "14"))
+"""Spans that Kubernetes' own objects bound: from the mark of one step to the mark of another."""
+
+_OBSERVED_BY_KERNEL = (("stage", "15", "16a"), ("publish", "16a", "16b"))
+
+
+def spans(volume: Volume) -> tuple[SpanView, ...]:
+    """The volume's spans, by start. One span covers all tries of an operation up to its success."""
+    found = list(_from_calls(volume.calls))
+    told = {span.name for span in found}
+    found += [span for span in _from_marks(volume) if span.name not in told]
+    return tuple(sorted(found, key=lambda span: span.started_at))
+
+
+def _from_calls(calls: tuple[Call, ...]) -> Iterator[SpanView]:
+    open_spans: dict[tuple[str, str, str], SpanView] = {}
+    for call in calls:
+        rpc = RPC_BY_METHOD.get(call.method)
+        if rpc is None or not rpc.span:
+            continue
+        place = call.node_name if rpc.service == "Node" else call.node_id
+        identity = (rpc.span, place, call.target_path)
+        span = open_spans.pop(identity, None)
+        span = (
+            SpanView(rpc.span, call.started_at, None, "", 1, place, (call.started_at,))
+            if span is None
+            else replace(span, attempts=span.attempts + 1, retry_marks=(*span.retry_marks, call.started_at))
+        )
+        if call.code == 0:
+            yield replace(span, ended_at=call.finished_at, outcome="ok")
+            continue
+        outcome = "abandoned" if call.abandoned else "" if call.code is None else code_name(call.code)
+        open_spans[identity] = replace(span, outcome=outcome)
+    yield from open_spans.values()
+
+
+def _from_marks(volume: Volume) -> Iterator[SpanView]:
+    for use in volume.uses:
+        for name, first, last in _CLAIMED:
+            start, end = (use.marks.get((step, Witness.KUBERNETES)) for step in (first, last))
+            if start is not None:
+                yield _between(name, start, end, use.node_name)
+        for name, first, last in _OBSERVED_BY_KERNEL:
+            start = use.marks.get((first, Witness.KERNEL)) or use.marks.get((first, Witness.KUBERNETES))
+            end = use.marks.get((last, Witness.KERNEL))
+            if start is not None and end is not None and start.at <= end.at:
+                yield _between(name, start, end, use.node_name)
+
+
+def _between(name: str, start: Mark, end: Mark | None, node_name: str) -> SpanView:
+    ended_at = max(end.at, start.at) if end is not None else None
+    return SpanView(name, start.at, ended_at, "ok" if end is not None else "", 1, node_name, (start.at,))

@@ -1,0 +1,261 @@
+"""The verdict: which step a volume waits at, who holds it, since when, on what evidence, and what to run next.
+
+Only the blocking step is named here; why it blocks (root causes across objects) is for `diagnosis`.
+"""
+
+from dataclasses import dataclass
+
+from csitrace.lifecycle.context import WAIT_FOR_FIRST_CONSUMER, Context
+from csitrace.lifecycle.fuse import fuse_states, trouble
+from csitrace.lifecycle.ladder import SETTLED, current_step, ladder, way_back
+from csitrace.lifecycle.state import State, StepStatus, Use, Volume
+from csitrace.lifecycle.steps import attention_order
+from csitrace.lifecycle.views import Evidence, Severity, StepView, Verdict
+from csitrace.model.events import Witness
+from csitrace.model.times import MINUTE, SECOND, format_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a step may take before it is called slow, and stuck."""
+
+    slow_ns: int
+    stuck_ns: int
+
+
+PATIENCE: dict[str, Patience] = {
+    "15": Patience(20 * SECOND, 45 * SECOND),  # kubelet waits for its own node status update, every 10 s
+    "17": Patience(30 * SECOND, 3 * MINUTE),  # an image may have to be pulled
+    "b2": Patience(35 * SECOND, 2 * MINUTE),  # the default grace period is 30 s
+    "b6": Patience(20 * SECOND, 45 * SECOND),
+    "b7": Patience(20 * SECOND, 60 * SECOND),
+}
+"""Steps whose usual time is not `DEFAULT_PATIENCE`; measured on a real cluster (docs/lifecycle.md)."""
+
+DEFAULT_PATIENCE = Patience(10 * SECOND, 30 * SECOND)
+
+_CLAIM = "kubectl -n {namespace} describe pvc {claim}"
+_POD = "kubectl -n {namespace} describe pod {pod}"
+_ATTACHMENT = "kubectl get volumeattachment {attachment} -o yaml"
+_NODE = "kubectl describe node {node}"
+
+COMMANDS: dict[str, str] = {
+    "1": _CLAIM,
+    "2": _POD,
+    "3": _POD,
+    "4": _POD,
+    "5": "kubectl get storageclass {storage_class} -o yaml",
+    "6": _CLAIM,
+    "7": _CLAIM,
+    "8": _CLAIM,
+    "9": _POD,
+    "10": _POD,
+    "11": "kubectl get volumeattachment",
+    "12": _ATTACHMENT,
+    "13": _ATTACHMENT,
+    "14": _ATTACHMENT,
+    "15": _NODE,
+    "16a": _POD,
+    "16b": _POD,
+    "17": _POD,
+    "b1": _POD,
+    "b2": _POD,
+    "b3": _POD,
+    "b4": _POD,
+    "b5": _NODE,
+    "b6": _NODE,
+    "b7": _ATTACHMENT,
+    "b8": _ATTACHMENT,
+    "b9": _ATTACHMENT,
+    "b10": _CLAIM,
+    "b11": "kubectl describe pv {pv}",
+    "b12": "kubectl describe pv {pv}",
+    "b13": "kubectl get pv {pv} -o yaml",
+}
+"""What shows more of each step, with plain kubectl."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a volume stands: the pod looked at, the ladder that counts, its current rung (None: nothing is waited for)."""
+
+    use: Use | None
+    steps: tuple[StepView, ...]
+    order: tuple[str, ...]
+    current: StepView | None
+    going: bool
+
+
+def standing(state: State, volume: Volume) -> Standing:
+    """Where the volume stands for the pod that has come least far; on the way back when nothing wants it any more."""
+    living = [use for use in volume.uses if use.ended_at is None and not _finished(use)]
+    staying = [use for use in living if not use.pod.is_terminating]
+    if staying:
+        return min((_forward(state, volume, use) for use in staying), key=_progress)
+    leaving = living or [use for use in volume.uses if use.node_name][:1]
+    back = _back(state, volume, leaving[0] if leaving else None)
+    if living or (back.current is not None and back.going):
+        return back
+    return _forward(state, volume, None)
+
+
+def verdict(state: State, volume: Volume, now: int) -> Verdict:
+    """The blocking step in one sentence. `now` decides only how long something takes, never what is."""
+    if volume.gone_at is not None:
+        return Verdict(Severity.GONE, "b13", "gone: nothing of it is left", since=volume.gone_at)
+    where = standing(state, volume)
+    ctx = Context(state, volume, where.use)
+    if where.current is None:
+        return _in_use(state, volume, where, now)
+    step = where.current
+    since = _since(where, volume)
+    severity = _severity(ctx, step, since, now)
+    return Verdict(
+        severity,
+        step.step_id,
+        _sentence(ctx, step, severity, since, now),
+        step.actor,
+        since,
+        _evidence(where, step),
+        _command(ctx, step.step_id),
+    )
+
+
+def _finished(use: Use) -> bool:
+    return use.pod.status.phase in ("Succeeded", "Failed")
+
+
+def _forward(state: State, volume: Volume, use: Use | None) -> Standing:
+    order = attention_order(Context(state, volume, use))
+    steps = ladder(state, volume, use)
+    return Standing(use, steps, order, current_step(steps, order), going=False)
+
+
+def _back(state: State, volume: Volume, use: Use | None) -> Standing:
+    steps = way_back(state, volume, use)
+    order = tuple(view.step_id for view in steps)
+    wanted = volume.claim is None or (volume.claim_gone_at is None and not volume.claim.is_terminating)
+    going = use is not None or not wanted
+    return Standing(use, steps, order, current_step(steps, order), going)
+
+
+def _progress(where: Standing) -> tuple[bool, int, str]:
+    step = where.current
+    return (
+        step is None,
+        where.order.index(step.step_id) if step else 0,
+        where.use.pod.name if where.use else "",
+    )
+
+
+def _since(where: Standing, volume: Volume) -> int:
+    """Since when the current step is waited for: the latest time of the steps settled before it."""
+    latest = 0
+    for step_id in where.order:
+        view = next(view for view in where.steps if view.step_id == step_id)
+        if view is where.current:
+            break
+        latest = max(latest, view.at or 0)
+    return latest or volume.first_seen_at
+
+
+def _severity(ctx: Context, step: StepView, since: int, now: int) -> Severity:
+    if step.status is StepStatus.FAILED:
+        return Severity.STUCK
+    if step.status is StepStatus.UNKNOWN:
+        return Severity.UNKNOWN
+    if _waits_as_asked(ctx, step):
+        return Severity.WAITING
+    patience = PATIENCE.get(step.step_id, DEFAULT_PATIENCE)
+    elapsed = now - since
+    return (
+        Severity.STUCK
+        if elapsed >= patience.stuck_ns
+        else Severity.SLOW
+        if elapsed >= patience.slow_ns
+        else Severity.MOVING
+    )
+
+
+def _waits_as_asked(ctx: Context, step: StepView) -> bool:
+    """Nobody is late: no pod wants the volume yet."""
+    return (
+        ctx.pod is None
+        and step.step_id in ("1", "2", "3", "4", "5", "6", "9", "b1")
+        and (ctx.binding_mode == WAIT_FOR_FIRST_CONSUMER or step.step_id in ("1", "2", "3", "9", "b1"))
+    )
+
+
+def _sentence(ctx: Context, step: StepView, severity: Severity, since: int, now: int) -> str:
+    actor = step.actor
+    if severity is Severity.WAITING:
+        if ctx.pv is not None:
+            return "bound; no pod uses it"
+        return "waits for a pod, as its class asks (WaitForFirstConsumer)"
+    if step.status is StepStatus.FAILED:
+        said = _said(step)
+        return f"{step.title}: {said}" if said else f"{step.title} failed"
+    if step.status is StepStatus.UNKNOWN:
+        return f"{step.title}: unknown, because {step.note}"
+    doing = next((t.text for t in step.testimonies.values() if t.status is StepStatus.MOVING and t.text), "")
+    late = f", for {format_duration(now - since)}" if severity in (Severity.SLOW, Severity.STUCK) else ""
+    missing = step.note.removeprefix("waits for ") if step.note.startswith("waits for ") else step.title
+    return (
+        f"{doing}{late}"
+        if doing
+        else f"waits for {missing}{late} ({actor})"
+        if actor not in missing
+        else (f"waits for {missing}{late}")
+    )
+
+
+def _said(step: StepView) -> str:
+    """The complaint of the witness closest to the fault: the driver's own words before what others made of them."""
+    failed = [(witness, t) for witness, t in step.testimonies.items() if t.status is StepStatus.FAILED]
+    failed.sort(key=lambda pair: pair[0] is not Witness.DRIVER)
+    return failed[0][1].text if failed else ""
+
+
+def _evidence(where: Standing, step: StepView) -> tuple[Evidence, ...]:
+    found = [Evidence(w, t.text, t.seq, t.at) for w, t in step.testimonies.items() if t.text]
+    before = where.order[: where.order.index(step.step_id)]
+    done = [view for view in where.steps if view.step_id in before and view.status is StepStatus.DONE]
+    if done:
+        last = max(done, key=lambda view: (view.at or 0, before.index(view.step_id)))
+        for witness, testimony in last.testimonies.items():
+            if testimony.status is StepStatus.DONE:
+                text = f"step {last.step_id} {last.title} is done: {testimony.text}"
+                found.append(Evidence(witness, text, testimony.seq, testimony.at))
+                break
+    return tuple(found)
+
+
+def _in_use(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
+    """All steps are settled: well, unless its FUSE side is not."""
+    last = next((view for view in reversed(where.steps) if view.status in SETTLED and view.at), None)
+    since = last.at if last is not None else volume.first_seen_at
+    step_id = where.steps[-1].step_id if where.steps else "17"
+    for connection in fuse_states(state, volume):
+        if problem := trouble(connection, now):
+            since = connection.waiting_since or connection.changed_at
+            evidence = Evidence(Witness.KERNEL, problem, connection.changed_seq, connection.changed_at)
+            command = _command(Context(state, volume, where.use), step_id)
+            return Verdict(Severity.STUCK, step_id, problem, "FUSE daemon", since, (evidence,), command)
+    text = "in use" if where.use is not None and not where.going else "at rest"
+    return Verdict(Severity.OK, step_id, text, "", since)
+
+
+def _command(ctx: Context, step_id: str) -> str:
+    """The kubectl command that shows more; "" where the object it would show has no name yet."""
+    template = COMMANDS.get(step_id, "")
+    words = {
+        "namespace": ctx.volume.namespace or "default",
+        "claim": ctx.claim.name if ctx.claim is not None else "",
+        "pod": ctx.pod.name if ctx.pod is not None else "",
+        "node": ctx.node_name,
+        "attachment": ctx.attachment.name if ctx.attachment is not None else "",
+        "storage_class": (ctx.claim.spec.storage_class_name or "") if ctx.claim is not None else "",
+        "pv": ctx.pv.name if ctx.pv is not None else "",
+    }
+    missing = any("{" + word + "}" in template and not value for word, value in words.items())
+    return "" if missing else template.format(**words)
