@@ -1,0 +1,57 @@
+"""What a list without rows says: why there is nothing, and what would make something appear."""
+
+from csitrace.lifecycle.views import WitnessView
+from csitrace.model.events import Witness
+from csitrace.tui.header import WITNESS_NAMES
+from csitrace.tui.lines import Line, Tone, line
+from csitrace.tui.watched import Overview
+
+
+def empty_lines(overview: Overview, filter_text: str) -> list[Line]:
+    """The text in place of rows: filtered away, nothing heard, or nothing there."""
+    if overview.rows:
+        return _all_filtered(len(overview.rows), filter_text)
+    kubernetes = [view for view in overview.witnesses if view.witness is Witness.KUBERNETES]
+    if any(view.total and not view.up for view in kubernetes):
+        return [*_not_heard(), *_problems(overview.witnesses)]
+    lines = [
+        line(("No CSI volumes yet.", Tone.STRONG)),
+        line(),
+        line(
+            "One appears as soon as a claim (PersistentVolumeClaim) names a class whose provisioner is a CSI driver,"
+        ),
+        line("a pod names an inline CSI volume, or a driver that is listened to receives a call."),
+    ]
+    if overview.other_volumes:
+        count = overview.other_volumes
+        lines += [
+            line(),
+            line(f"{count:,} other volume{'s are' if count > 1 else ' is'} not served by CSI and left out."),
+        ]
+    return [*lines, *_problems(overview.witnesses)]
+
+
+def _all_filtered(count: int, filter_text: str) -> list[Line]:
+    return [
+        line(("No volume matches the filter ", Tone.STRONG), (filter_text, Tone.UNKNOWN)),
+        line(),
+        line(f"It hides {count:,} volume{'s' if count != 1 else ''}. Esc shows all again, / changes it."),
+    ]
+
+
+def _not_heard() -> list[Line]:
+    return [
+        line(("Kubernetes is not heard: whether there are volumes is unknown.", Tone.STRONG)),
+        line(),
+        line("Check with:  kubectl auth can-i list persistentvolumeclaims --all-namespaces"),
+        line("With rights in one namespace only, name it:  csitrace watch -n NAMESPACE"),
+    ]
+
+
+def _problems(witnesses: tuple[WitnessView, ...]) -> list[Line]:
+    """Every scope that is not heard, with the reason."""
+    told = [(WITNESS_NAMES[view.witness], problem) for view in witnesses for problem in view.problems]
+    if not told:
+        return []
+    heading = line(("Not heard:", Tone.UNKNOWN))
+    return [line(), heading, *(line("  ", (name, Tone.DIM), "  ", problem) for name, problem in told)]

@@ -1,0 +1,29 @@
+"""The last line: the keys that matter here, from the key table; each can be clicked."""
+
+from textual import events
+
+from csitrace.tui.block import Block
+from csitrace.tui.keys import Key, Scope, keys_of
+from csitrace.tui.lines import Line, Span, Tone, line
+
+
+class Footer(Block):
+    """Keys of a scope and of everywhere."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(self._lines_of_keys, id="footer")
+        self._keys: list[Key] = [key for key in keys_of(scope, Scope.EVERYWHERE) if key.label]
+
+    def _lines_of_keys(self, now: int, width: int) -> list[Line]:
+        spans: list[Span] = [(" ", Tone.PLAIN)]
+        for key in self._keys:
+            spans += [(key.shown, Tone.STRONG), (f" {key.label}  ", Tone.DIM)]
+        return [line(*spans)]
+
+    async def _on_click(self, event: events.Click) -> None:
+        left = 1
+        for key in self._keys:
+            right = left + len(key.shown) + len(key.label) + 3
+            if left <= event.x < right:
+                self.app.simulate_key(key.keys.partition(",")[0])
+            left = right

@@ -1,0 +1,88 @@
+"""The two lines over every screen: what is watched and how it fares; which witnesses are heard, and since when not."""
+
+from collections.abc import Iterable
+
+from csitrace.lifecycle.views import Severity, VolumeRow, WitnessView
+from csitrace.model.events import Witness
+from csitrace.model.times import SECOND, format_duration, format_rfc3339
+from csitrace.tui.lines import Line, Span, Tone, fit, line, width_of
+from csitrace.tui.watched import Overview, Playhead
+
+WITNESS_NAMES = {Witness.KUBERNETES: "kubernetes", Witness.DRIVER: "drivers", Witness.KERNEL: "nodes"}
+
+_COUNTED: tuple[tuple[Severity, str, Tone], ...] = (
+    (Severity.STUCK, "stuck ✗", Tone.BAD),
+    (Severity.SLOW, "slow !", Tone.UNKNOWN),
+    (Severity.UNKNOWN, "unknown ?", Tone.UNKNOWN),
+    (Severity.MOVING, "moving ◐", Tone.MOVING),
+    (Severity.WAITING, "waiting", Tone.PLAIN),
+)
+
+_QUIET_NS = 5 * SECOND
+"""A witness that has nothing to say for less than this is not worth a word."""
+
+
+def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
+    """Both lines of the header."""
+    mode = mode_line(overview.playhead)
+    counts = counts_line(overview.rows)
+    title = line(" csitrace  ", (overview.title, Tone.STRONG), "  ")
+    first = line(title, counts)
+    if width_of(first) + width_of(mode) + 2 > width:
+        first = line(" ", (overview.title, Tone.STRONG), "  ", counts)
+    first = line(fit(first, max(width - width_of(mode) - 1, 0)), mode, " ")
+    return [first, witnesses_line(overview, now, width)]
+
+
+def mode_line(playhead: Playhead) -> Line:
+    """`● LIVE`; where it is not the latest that is shown: the time shown, and how many facts have come in since."""
+    if playhead.mode == "LIVE":
+        return line(("● LIVE", Tone.GOOD))
+    sign = "▶" if playhead.mode == "REPLAY" else "‖"
+    behind = f" ({playhead.behind:,} newer)" if playhead.behind else ""
+    return line((f"{sign} {playhead.mode} {clock_text(playhead.at)}{behind}", Tone.UNKNOWN))
+
+
+def counts_line(rows: Iterable[VolumeRow]) -> Line:
+    counts: dict[Severity, int] = {}
+    total = 0
+    for row in rows:
+        counts[row.severity] = counts.get(row.severity, 0) + 1
+        total += row.severity is not Severity.GONE
+    parts: list[str | Span] = [f"{total:,} volume{'' if total == 1 else 's'}"]
+    for severity, word, tone in _COUNTED:
+        if count := counts.get(severity):
+            parts += ["   ", (f"{count:,} {word}", tone)]
+    return line(*parts)
+
+
+def witnesses_line(overview: Overview, now: int, width: int) -> Line:
+    parts: list[Span | str | Line] = [" "]
+    for view in overview.witnesses:
+        parts += [witness_line(view, now), "   "]
+    whole = line(*parts)
+    problem = next((problem for view in overview.witnesses for problem in view.problems), "")
+    count = sum(len(view.problems) for view in overview.witnesses)
+    if problem:
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        whole = line(whole, (f"{problem}{more}", Tone.UNKNOWN))
+    return fit(whole, width)
+
+
+def witness_line(view: WitnessView, now: int) -> Line:
+    """`kubernetes ● 3s`: heard on all it was asked for, and for how long silent; `nodes ▲ 11/12` where not on all."""
+    name = WITNESS_NAMES[view.witness]
+    if not view.total:
+        return line((f"{name} – not asked", Tone.DIM))
+    silent = 0 if view.last_at is None else now - view.last_at
+    age = f" {format_duration(silent // SECOND * SECOND)}".replace(".0s", "s") if silent >= _QUIET_NS else ""
+    if view.up == view.total:
+        count = "" if view.witness is Witness.KUBERNETES else f" {view.up}/{view.total}"
+        return line(f"{name} ", ("●", Tone.GOOD), f"{count}{age}")
+    tone = Tone.UNKNOWN if view.up else Tone.BAD
+    return line(f"{name} ", (f"{'▲' if view.up else '✗'} {view.up}/{view.total}{age}", tone))
+
+
+def clock_text(at: int) -> str:
+    """`14:02:11.480`, UTC."""
+    return format_rfc3339(at)[11:23]

@@ -1,0 +1,89 @@
+"""The one table of keys: bindings, footer, help, palette and docs/keys.md are made from it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from textual.binding import Binding, BindingType
+
+
+class Scope(StrEnum):
+    """Where a key works."""
+
+    EVERYWHERE = "Everywhere"
+    TABLE = "In every list"
+    VOLUMES = "List of volumes"
+    VOLUME = "One volume"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`keys`: Textual's names, with commas; `shown`: what people call them; `label`: the footer's word, empty: not in it."""
+
+    scope: Scope
+    keys: str
+    shown: str
+    action: str
+    meaning: str
+    label: str = ""
+
+
+KEYS: tuple[Key, ...] = (
+    Key(Scope.VOLUMES, "enter", "Enter", "open", "open the volume under the cursor", "open"),
+    Key(Scope.VOLUMES, "slash", "/", "filter", "filter the list; Esc in the filter takes the change back", "filter"),
+    Key(Scope.VOLUMES, "escape", "Esc", "clear_filter", "show all volumes again"),
+    Key(Scope.VOLUMES, "n", "n", "next_problem", "go to the next volume that is stuck, slow or unknown", "next problem"),
+    Key(Scope.VOLUMES, "s", "s", "sort", "sort by the next of: worst, name, time in step, operations", "sort"),
+    Key(Scope.VOLUMES, "y", "y", "copy", "copy the command to run next (works over SSH)"),
+    Key(Scope.VOLUME, "escape,backspace", "Esc", "back", "back to the list", "back"),
+    Key(Scope.VOLUME, "tab", "Tab", "pane_by(1)", "next pane", "pane"),
+    Key(Scope.VOLUME, "shift+tab", "Shift+Tab", "pane_by(-1)", "previous pane"),
+    Key(Scope.VOLUME, "1", "1", "pane(0)", "Why: the verdict, its evidence, what to run"),
+    Key(Scope.VOLUME, "2", "2", "pane(1)", "Steps: the seventeen steps and who attests them"),
+    Key(Scope.VOLUME, "3", "3", "pane(2)", "Witnesses: Kubernetes, driver and kernel side by side"),
+    Key(Scope.VOLUME, "4", "4", "pane(3)", "FUSE: operations, latencies, errors, the daemon"),
+    Key(Scope.VOLUME, "5", "5", "pane(4)", "Events: every fact in order, and what changed"),
+    Key(Scope.VOLUME, "enter", "Enter", "open", "on a piece of evidence or a step: go to its fact", "fact"),
+    Key(Scope.VOLUME, "y", "y", "copy", "copy the command to run next (works over SSH)", "copy"),
+    Key(Scope.VOLUME, "n", "n", "next_problem", "open the next volume that is stuck, slow or unknown", "next problem"),
+    Key(Scope.VOLUME, "p", "p", "next_pod", "look at the next pod that uses the volume"),
+    Key(Scope.VOLUME, "b", "b", "way_back", "Steps: the way in, or the way back (unpublish … delete)"),
+    Key(Scope.VOLUME, "slash", "/", "filter", "Events: show the facts that match"),
+    Key(Scope.TABLE, "up,k", "↑ k", "move(-1)", "one line up"),
+    Key(Scope.TABLE, "down,j", "↓ j", "move(1)", "one line down"),
+    Key(Scope.TABLE, "pageup,ctrl+b", "PgUp", "page(-1)", "one page up"),
+    Key(Scope.TABLE, "pagedown,ctrl+f", "PgDn", "page(1)", "one page down"),
+    Key(Scope.TABLE, "g,home", "g Home", "first", "first line"),
+    Key(Scope.TABLE, "G,end", "G End", "last", "last line"),
+    Key(Scope.EVERYWHERE, "space", "Space", "pause", "pause, and follow again", "pause"),
+    Key(Scope.EVERYWHERE, "left_square_bracket", "[", "step(-1)", "one fact back"),
+    Key(Scope.EVERYWHERE, "right_square_bracket", "]", "step(1)", "one fact forward"),
+    Key(Scope.EVERYWHERE, "left_curly_bracket", "{", "change(-1)", "back to the previous change of a stage"),
+    Key(Scope.EVERYWHERE, "right_curly_bracket", "}", "change(1)", "forward to the next change of a stage"),
+    Key(Scope.EVERYWHERE, "m", "m", "mark", "set a mark: a note in the history"),
+    Key(Scope.EVERYWHERE, "question_mark", "?", "help", "this help", "help"),
+    Key(Scope.EVERYWHERE, "ctrl+p", "Ctrl+P", "command_palette", "palette: everything by name, and themes"),
+    Key(Scope.EVERYWHERE, "q,ctrl+c", "q", "quit", "leave", "quit"),
+)  # fmt: skip
+
+
+def keys_of(*scopes: Scope) -> Iterator[Key]:
+    return (key for key in KEYS if key.scope in scopes)
+
+
+def bindings(*scopes: Scope) -> list[BindingType]:
+    """Textual's bindings for the keys of these scopes."""
+    return [Binding(key.keys, key.action, key.meaning, show=False) for key in keys_of(*scopes)]
+
+
+def markdown() -> str:
+    """The text of docs/keys.md."""
+    parts = ["# Keys of the watch screen\n"]
+    for scope in Scope:
+        rows = "\n".join(f"| `{key.shown}` | {key.meaning} |" for key in keys_of(scope))
+        parts.append(f"\n## {scope}\n\n| key | does |\n|---|---|\n{rows}\n")
+    parts.append(
+        "\nThe mouse works, too: a click moves the cursor, a double click opens, the wheel scrolls, panes and keys in the "
+        "footer can be clicked.\n"
+    )
+    return "".join(parts)

@@ -1,0 +1,137 @@
+"""The list of volumes: its columns, its orders, and which rows it shows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from csitrace.lifecycle.filter import Filter
+from csitrace.lifecycle.views import Severity, VolumeRow
+from csitrace.model.times import SECOND, format_duration
+from csitrace.tui.columns import Column
+from csitrace.tui.lines import Line, Tone, line, shorten_middle
+from csitrace.tui.signs import PHASE_LETTERS, SEVERITY, phase_strip
+
+FINDING_TONES = {Severity.STUCK: Tone.BAD, Severity.SLOW: Tone.UNKNOWN, Severity.UNKNOWN: Tone.UNKNOWN}
+
+
+def _tone(row: VolumeRow) -> Tone:
+    return Tone.DIM if row.severity is Severity.GONE else Tone.PLAIN
+
+
+def _sign(row: VolumeRow, now: int, width: int) -> Line:
+    return line(SEVERITY[row.severity])
+
+
+def _claim(row: VolumeRow, now: int, width: int) -> Line:
+    return line((shorten_middle(row.display_name, width), _tone(row)))
+
+
+def _driver(row: VolumeRow, now: int, width: int) -> Line:
+    return line((shorten_middle(row.driver, width), _tone(row)))
+
+
+def _phases(row: VolumeRow, now: int, width: int) -> Line:
+    return phase_strip(row.phases)
+
+
+def _step(row: VolumeRow, now: int, width: int) -> Line:
+    number = row.step_id if row.step_id[:1].isdigit() else "↩"
+    return line((f"{number:>3} {row.step_title}", _tone(row)))
+
+
+def _for(row: VolumeRow, now: int, width: int) -> Line:
+    return line(("-" if row.since is None else duration_text(now - row.since), _tone(row)))
+
+
+def _node(row: VolumeRow, now: int, width: int) -> Line:
+    return line((shorten_middle(" ".join(row.node_names) or "-", width), _tone(row)))
+
+
+def _pod(row: VolumeRow, now: int, width: int) -> Line:
+    if not row.pods:
+        return line(("-", _tone(row)))
+    more = f"({len(row.pods)})" if len(row.pods) > 1 else ""
+    return line((shorten_middle(row.pods[0], max(width - len(more), 1)) + more, _tone(row)))
+
+
+def _ops(row: VolumeRow, now: int, width: int) -> Line:
+    return line(("-" if row.ops_per_second is None else f"{row.ops_per_second:,.0f}", _tone(row)))
+
+
+def _p99(row: VolumeRow, now: int, width: int) -> Line:
+    return line((format_duration(row.p99_ns), _tone(row)))
+
+
+def _finding(row: VolumeRow, now: int, width: int) -> Line:
+    return line((row.finding, FINDING_TONES.get(row.severity, Tone.DIM)))
+
+
+COLUMNS: tuple[Column[VolumeRow], ...] = (
+    Column("", _sign, 1, 1),
+    Column("CLAIM", _claim, 18, 24, weight=2),
+    Column("DRIVER", _driver, 10, 16, priority=1, weight=1),
+    Column(" ".join(PHASE_LETTERS), _phases, 7, 7),
+    Column("STEP", _step, 14, 20, weight=1),
+    Column("FOR", _for, 6, 6, right=True, ticks=True),
+    Column("NODE", _node, 4, 7, priority=2),
+    Column("POD", _pod, 8, 12, priority=3, weight=1),
+    Column("OPS/s", _ops, 5, 6, priority=4, right=True),
+    Column("p99", _p99, 5, 6, priority=5, right=True),
+    Column("FINDING", _finding, 16, 22, weight=6),
+)
+
+
+def duration_text(duration_ns: int) -> str:
+    """For a column that is drawn once a second: whole seconds."""
+    return format_duration(duration_ns) if duration_ns >= 10 * SECOND else f"{max(duration_ns, 0) // SECOND}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A way to sort the list. `key` depends on the row alone, not on the time."""
+
+    name: str
+    key: Callable[[VolumeRow], Any]
+
+
+_NEVER = 1 << 62
+
+ORDERS: tuple[Order, ...] = (
+    Order("worst first", lambda row: (-row.severity, _NEVER if row.since is None else row.since, row.display_name, row.key)),
+    Order("name", lambda row: (row.display_name, row.key)),
+    Order("longest in its step", lambda row: (_NEVER if row.since is None else row.since, row.display_name, row.key)),
+    Order("most operations", lambda row: (-(row.ops_per_second or 0), row.display_name, row.key)),
+)  # fmt: skip
+
+
+class Arrangement:
+    """The rows to show, filtered and in order, kept from one moment to the next so that a small change costs little."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[VolumeRow, Any]] = {}
+        self._order = ORDERS[0]
+
+    def arrange(
+        self, rows: Sequence[VolumeRow], order: Order, chosen: Filter[VolumeRow], now: int
+    ) -> list[VolumeRow]:
+        """The rows that pass, in order. Sort keys are made again only for rows that are not the same object as before."""
+        before = self._keys if order is self._order else {}
+        keys: dict[str, tuple[VolumeRow, Any]] = {}
+        for row in rows:
+            known = before.get(row.key)
+            keys[row.key] = known if known is not None and known[0] is row else (row, order.key(row))
+        self._keys, self._order = keys, order
+        pairs = sorted(keys.values(), key=lambda pair: pair[1])
+        if not chosen:
+            return [row for row, _ in pairs]
+        return [row for row, _ in pairs if chosen.matches(row, now)]
+
+
+def next_problem(rows: Sequence[VolumeRow], after: int) -> int | None:
+    """Index of the next row that needs attention, after index `after` and around the end; None when all is well."""
+    count = len(rows)
+    for distance in range(1, count + 1):
+        index = (after + distance) % count
+        if rows[index].severity >= Severity.UNKNOWN:
+            return index
+    return None

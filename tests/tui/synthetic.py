@@ -1,0 +1,175 @@
+"""Made-up moments of a session: every kind of row, step and witness that the screens must be able to draw."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.views import Evidence, Severity, Verdict, VolumeRow, WitnessView
+from csitrace.model.events import Marked, TraceEvent, Witness
+from csitrace.model.times import DAY, HOUR, MILLISECOND, MINUTE, SECOND, parse_rfc3339
+from csitrace.tui.watched import Detail, Overview, Playhead
+
+NOW = parse_rfc3339("2026-03-04T14:02:11Z") or 0
+
+_SIGNS = {
+    "●": StepStatus.DONE,
+    "◐": StepStatus.MOVING,
+    "○": StepStatus.PENDING,
+    "✗": StepStatus.FAILED,
+    "–": StepStatus.NOT_APPLICABLE,
+    "?": StepStatus.UNKNOWN,
+}
+
+
+def phases(signs: str) -> tuple[StepStatus, StepStatus, StepStatus, StepStatus]:
+    first, second, third, fourth = (_SIGNS[sign] for sign in signs)
+    return first, second, third, fourth
+
+
+def row(name: str, severity: Severity = Severity.OK, finding: str = "", **changes: object) -> VolumeRow:
+    """A row that is in use unless told otherwise."""
+    namespace, _, claim = name.partition("/")
+    fields: dict[str, object] = {
+        "key": f"claim/{name}",
+        "namespace": namespace,
+        "name": claim,
+        "display_name": name,
+        "pv_name": f"pvc-{claim}",
+        "driver": "ref.csitrace.dev",
+        "storage_class": "fast",
+        "phases": phases("●●●●"),
+        "stage": "Mount",
+        "step_id": "17",
+        "step_title": "containers started",
+        "since": NOW - 2 * HOUR,
+        "node_names": ("n5",),
+        "pods": ("train-7xk9",),
+        "severity": severity,
+        "finding": finding,
+        "verdict": Verdict(severity, "17", finding),
+    }
+    return VolumeRow(**{**fields, **changes})  # type: ignore[arg-type]  # names and types are VolumeRow's own
+
+
+REFUSED = Verdict(
+    Severity.STUCK,
+    "13",
+    "Attach is refused: the volume is still attached to n1, whose kubelet stopped reporting 5m02s ago. "
+    "Kubernetes detaches it by force at 14:03:09, in 58 s.",
+    holder="external-attacher → driver",
+    since=NOW - 4 * MINUTE - 12 * SECOND,
+    evidence=(
+        Evidence(Witness.DRIVER, "ControllerPublishVolume answered FAILED_PRECONDITION, 9 times", 41, NOW - 9 * SECOND),
+        Evidence(Witness.KUBERNETES, "VolumeAttachment csi-8d… names n1, attached for 9d", 12, NOW - 9 * DAY),
+        Evidence(Witness.KUBERNETES, "node n1 is not Ready: kubelet stopped posting node status", 30, NOW - 5 * MINUTE),
+        Evidence(Witness.KERNEL, "nothing is mounted on n3"),
+    ),
+    command="kubectl taint node n1 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
+)
+
+ROWS: tuple[VolumeRow, ...] = (
+    row("web/uploads", driver="nfs.csi.k8s.io", phases=phases("●––●"), since=NOW - 9 * DAY, node_names=("n2", "n4"),
+        pods=("web-6d4f-a", "web-6d4f-b")),
+    row("shop/orders-data", Severity.STUCK, "attach refused: volume in use by n1, which is NotReady",
+        driver="ebs.csi.aws.com", phases=phases("●✗○○"), stage="Attach", step_id="13",
+        step_title="ControllerPublishVolume", since=REFUSED.since, node_names=("n3",), pods=("orders-0",), verdict=REFUSED),
+    row("ml/features", ops_per_second=3412.4, p99_ns=int(1.9 * MILLISECOND), errors=0),
+    row("ml/train-cache", Severity.MOVING, "FUSE daemon has not answered INIT", phases=phases("●●◐○"), step_id="16a",
+        step_title="NodeStageVolume", since=NOW - 38 * SECOND,
+        verdict=Verdict(Severity.MOVING, "16a", "kubelet on n5 waits for NodeStageVolume: the FUSE daemon has not answered INIT.")),
+    row("dev/scratch", Severity.WAITING, "waits for a pod, as asked", phases=phases("○○○○"), stage="Schedule", step_id="2",
+        step_title="scheduler sees the pod", since=NOW - 3 * MINUTE, node_names=(), pods=()),
+    row("data/archive", Severity.UNKNOWN, "unknown since 40s: node n7 is silent", driver="s3.csi.aws.com",
+        phases=phases("●–?●"), step_id="16b", step_title="NodePublishVolume", since=NOW - 40 * SECOND, node_names=("n7",),
+        pods=("reader-2",)),
+    row("monitoring/prometheus-db-prometheus-k8s-0", Severity.SLOW, "CreateVolume takes 3x longer than usual",
+        phases=phases("◐○○○"), stage="Provision", step_id="6", step_title="CreateVolume", since=NOW - 95 * SECOND,
+        node_names=("n11",), pods=("prometheus-k8s-0",)),
+    row("dev/old", Severity.GONE, "", phases=phases("●○○○"), stage="Back", step_id="b13", step_title="PV gone",
+        since=NOW - 10 * SECOND, node_names=(), pods=(), going=True),
+)  # fmt: skip
+
+WITNESSES = (
+    WitnessView(Witness.KUBERNETES, 10, 10, NOW - 200 * MILLISECOND),
+    WitnessView(Witness.DRIVER, 3, 3, NOW - 2 * SECOND),
+    WitnessView(Witness.KERNEL, 11, 12, NOW - SECOND, ("n7: agent silent, connection refused",)),
+)
+
+
+@dataclass
+class SyntheticFacts:
+    """Facts by seq from 1."""
+
+    all: Sequence[TraceEvent] = ()
+    first_seq: int = 1
+
+    @property
+    def tail_seq(self) -> int:
+        return len(self.all)
+
+    def events(self, first: int, last: int) -> Sequence[TraceEvent]:
+        return self.all[max(first, 1) - 1 : last]
+
+
+@dataclass
+class Synthetic:
+    """A session made of values. Tests change its fields and call `changed()`, as a session does when facts came in."""
+
+    rows: Sequence[VolumeRow] = ROWS
+    witnesses: tuple[WitnessView, ...] = WITNESSES
+    details: dict[str, Detail] = field(default_factory=dict)
+    facts: SyntheticFacts = field(default_factory=SyntheticFacts)
+    title: str = "prod-eu-1"
+    now: int = NOW
+    mode: str = "LIVE"
+    seq: int = 0
+    other_volumes: int = 0
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    overviews: int = 0
+
+    def changed(self) -> None:
+        for callback in self.callbacks:
+            callback()
+
+    def overview(self) -> Overview:
+        self.overviews += 1
+        return Overview(self.title, self.now, self.playhead(), self.rows, self.witnesses, self.other_volumes)
+
+    def detail(self, key: str, pod_uid: str = "") -> Detail | None:
+        detail = self.details.get(key)
+        if detail is None or not pod_uid:
+            return detail
+        return replace(detail, use=next(use for use in detail.volume.uses if use.pod_uid == pod_uid))
+
+    def relevant(self, key: str) -> Callable[[TraceEvent], bool]:
+        return lambda event: True
+
+    def describe(self, event: TraceEvent) -> str:
+        return event.body.text if isinstance(event.body, Marked) else type(event.body).__name__
+
+    def playhead(self) -> Playhead:
+        return Playhead(self.mode, self.now, self.seq or self.facts.tail_seq, self.facts.tail_seq)
+
+    def pause(self) -> None:
+        self.mode = "PAUSED"
+        self.asked.append(("pause",))
+
+    def follow(self) -> None:
+        self.mode = "LIVE"
+        self.asked.append(("follow",))
+
+    def step(self, count: int) -> None:
+        self.asked.append(("step", count))
+
+    def jump_change(self, direction: int, key: str | None = None) -> None:
+        self.asked.append(("jump_change", direction, key))
+
+    def mark(self, text: str) -> None:
+        self.asked.append(("mark", text))
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    async def run(self) -> None:
+        return None
