@@ -1,16 +1,18 @@
 """The session: a history and a playhead. Live, the playhead follows the tail; paused or replayed, it is where it was put."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from csitrace.engine.clock import Clock, session_clock
 from csitrace.lifecycle.history import History
 from csitrace.lifecycle.state import State
-from csitrace.model.events import Marked, TraceEvent
+from csitrace.model.events import Marked, Observation, TraceEvent
+from csitrace.model.times import MINUTE
 
 LIVE, PAUSED = "LIVE", "PAUSED"
 
-Batches = AsyncIterator[list[TraceEvent]]
+MAX_SKEW_NS = 5 * MINUTE
+"""An origin's time this far in our future comes from a wrong clock, and is not taken over."""
 
 
 class Session:
@@ -44,13 +46,17 @@ class Session:
     def mode(self) -> str:
         return LIVE if self.following else PAUSED
 
-    async def run(self, batches: Batches) -> None:
+    async def run(self, batches: AsyncIterator[list[Observation]]) -> None:
         """Take facts in until their sources end. The loop gets its turn between batches, so views stay live in a burst."""
         async for batch in batches:
-            for event in batch:
-                self.history.append(event)
-            self._changed()
+            self.take(batch)
             await asyncio.sleep(0)
+
+    def take(self, observations: Iterable[Observation]) -> None:
+        """Stamp facts with the next `seq`s and our time, and fold them. What has a place in the history is a recorded event."""
+        for observation in observations:
+            self.history.append(self._stamped(observation))
+        self._changed()
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after changes, once per turn of the event loop at most; the answer unsubscribes it."""
@@ -88,12 +94,19 @@ class Session:
 
     def mark(self, text: str) -> None:
         """Note something in the history, now."""
-        at = self.clock()
-        body = Marked(text=text)
-        self.history.append(
-            TraceEvent(seq=self.history.tail_seq + 1, observed_at=at, occurred_at=at, body=body)
+        self.take([Observation(body=Marked(text=text))])
+
+    def _stamped(self, observation: Observation) -> TraceEvent:
+        """The next event: our time beside the origin's, where it tells one that can be."""
+        observed_at = self.clock()
+        told = observation.occurred_at
+        return TraceEvent(
+            seq=self.history.tail_seq + 1,
+            observed_at=observed_at,
+            occurred_at=told if told is not None and told <= observed_at + MAX_SKEW_NS else observed_at,
+            stamp=observation.stamp,
+            body=observation.body,
         )
-        self._changed()
 
     def _changed(self) -> None:
         if self._scheduled or not self._listeners:

@@ -1,7 +1,8 @@
 """History: every event so far and the state after any of them.
 
-States share structure, but one per event would still cost more than the event. So a state is kept at every `KEYFRAME_EVERY`th event,
-and those between are folded again on demand. Bounded: the oldest events are let go, and the history then begins at a keyframe.
+States share structure, but one per event would still cost more than the event. So a state is kept at every
+`KEYFRAME_EVERY`th event, and those between are folded again on demand. Bounded: the oldest events are let go, and the history
+then begins at a keyframe.
 """
 
 from bisect import bisect_right

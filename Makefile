@@ -1,0 +1,81 @@
+# Every target does its own set-up. Nothing needs to be installed by hand but make, Python 3.11 or later and, for the real
+# cluster and csi-sanity, Go.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+DEBIAN := fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-dev python3-venv git
+DEBIAN_TEST := bindfs fio sqlite3 attr tmux
+DEBIAN_CLUSTER := $(shell cat tests/cluster/packages.txt 2>/dev/null)
+DEBIAN_SCREENSHOTS := librsvg2-bin fonts-dejavu-core
+
+.PHONY: help demo test check format cluster-up cluster-down test-cluster sanity bench screenshots proto venv clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# $(call need,packages): Debian packages that are missing are installed when root, named otherwise.
+define need
+	@missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  else echo "missing Debian packages; run: sudo apt-get install -y$$missing" >&2; exit 1; fi; fi
+endef
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(call need,$(DEBIAN))
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install -q -U 'pip>=25.1'
+	@$(PYTHON) -m pip install -q -c constraints.txt -e '.[driver]' --group dev
+	@touch $@
+
+venv: $(VENV)/.ready ## the virtual environment, with pinned versions
+
+demo: $(VENV)/.ready ## volumes on their way, on this machine, without a cluster (SCENARIO=mixed)
+	@$(PYTHON) -m csitrace demo $(if $(SCENARIO),--scenario $(SCENARIO))
+
+test: $(VENV)/.ready ## units, screens, lab, real gRPC and real FUSE; no Go, no cluster
+	$(call need,$(DEBIAN_TEST) $(DEBIAN_SCREENSHOTS))
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.ready ## format, lint, types, import contracts, generated code, the built wheel
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(PYTHON) tools/generate_protos.py --check
+	@$(PYTHON) tools/check_wheel.py
+
+format: $(VENV)/.ready ## format and mend what can be mended
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+proto: $(VENV)/.ready ## generate the protobuf code anew
+	@$(PYTHON) tools/generate_protos.py
+
+cluster-up: $(VENV)/.ready ## a real one-node Kubernetes with driver_ref; prints the KUBECONFIG to use
+	$(call need,$(DEBIAN_CLUSTER))
+	@$(PYTHON) -m tests.cluster up
+
+cluster-down: $(VENV)/.ready ## end it, and leave nothing behind
+	@$(PYTHON) -m tests.cluster down
+
+test-cluster: $(VENV)/.ready ## the tests on a real Kubernetes (CSITRACE_TEST_KUBECONFIG for one of your own)
+	$(call need,$(DEBIAN_CLUSTER))
+	@$(PYTHON) -m pytest -m cluster tests/cluster $(ARGS)
+
+sanity: $(VENV)/.ready ## csi-sanity, whole, against driver_ref
+	@$(PYTHON) tools/sanity.py
+
+bench: $(VENV)/.ready ## ratios measured side by side in this run
+	$(call need,$(DEBIAN_TEST))
+	@for b in benchmarks/*.py; do echo "== $$b"; $(PYTHON) $$b; done
+
+screenshots: $(VENV)/.ready ## the pictures in screenshots/, from real runs
+	$(call need,$(DEBIAN_SCREENSHOTS))
+	@$(PYTHON) screenshots/render.py
+
+clean: ## caches and the virtual environment
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
