@@ -1,0 +1,114 @@
+"""What a publisher remembers for subscribers that come late: the state so far, told as the events that made it.
+
+Bounded whatever happens: the least recently touched entries go first.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from csitrace.feed import totals
+from csitrace.feed.conversion import FeedEvent
+from csitrace.model.events import (
+    FuseCounted,
+    FuseObserved,
+    MountAppeared,
+    MountVanished,
+    RpcFinished,
+    RpcStarted,
+)
+
+CALLS_PER_OPERATION = 4
+MAX_OPERATIONS = 8192
+MAX_CONNECTIONS = 8192
+
+Call = tuple[FeedEvent, FeedEvent]
+"""The start and the end of a finished call."""
+
+Connection = tuple[str, int]
+"""Node and number of a FUSE connection."""
+
+
+class Operation(NamedTuple):
+    """What repeated calls are attempts of: the same method for the same volume, node and target."""
+
+    method: str
+    volume: str
+    node_id: str
+    target_path: str
+
+
+def operation_of(started: RpcStarted) -> Operation:
+    """The operation a call is an attempt of. CreateVolume knows its volume by name only."""
+    volume = started.volume_id or started.volume_name
+    return Operation(started.method, volume, started.node_id, started.target_path)
+
+
+class Memory:
+    """Calls in flight, the last calls of each operation, mounts, daemons, and totals of FUSE operations."""
+
+    def __init__(self) -> None:
+        self._in_flight: dict[tuple[str, int], FeedEvent] = {}
+        self._calls: OrderedDict[Operation, deque[Call]] = OrderedDict()
+        self._mounts: dict[tuple[str, int], FeedEvent] = {}
+        self._observed: OrderedDict[Connection, FeedEvent] = OrderedDict()
+        self._counted: OrderedDict[Connection, FeedEvent] = OrderedDict()
+
+    def totals(self, connection: Connection) -> FuseCounted | None:
+        """What was counted on a connection so far; None where nothing was."""
+        event = self._counted.get(connection)
+        return event.body if event is not None and isinstance(event.body, FuseCounted) else None
+
+    def apply(self, event: FeedEvent) -> None:
+        """Remember one event; they come in order of sequence."""
+        match event.body:
+            case RpcStarted() as started:
+                self._in_flight[started.instance, started.call_id] = event
+            case RpcFinished() as finished:
+                self._finish(finished, event)
+            case MountAppeared() as appeared:
+                self._mounts[appeared.node_name, appeared.mount.mount_id] = event
+            case MountVanished() as vanished:
+                self._mounts.pop((vanished.node_name, vanished.mount.mount_id), None)
+            case FuseObserved() as observed:
+                _put(self._observed, (observed.node_name, observed.connection), event)
+            case FuseCounted() as counted:
+                _put(self._counted, (counted.node_name, counted.connection), self._total(counted, event))
+
+    def snapshot(self) -> list[FeedEvent]:
+        """The state as events, in order of their original sequence."""
+        return sorted(self._remembered(), key=lambda event: event.sequence)
+
+    def _remembered(self) -> Iterator[FeedEvent]:
+        yield from self._in_flight.values()
+        for calls in self._calls.values():
+            for call in calls:
+                yield from call
+        yield from self._mounts.values()
+        yield from self._observed.values()
+        yield from self._counted.values()
+
+    def _finish(self, finished: RpcFinished, event: FeedEvent) -> None:
+        start = self._in_flight.pop((finished.instance, finished.call_id), None)
+        if start is None or not isinstance(start.body, RpcStarted):
+            return
+        operation = operation_of(start.body)
+        calls = self._calls.setdefault(operation, deque(maxlen=CALLS_PER_OPERATION))
+        calls.append((start, event))
+        self._calls.move_to_end(operation)
+        if len(self._calls) > MAX_OPERATIONS:
+            self._calls.popitem(last=False)
+
+    def _total(self, counted: FuseCounted, event: FeedEvent) -> FeedEvent:
+        """The event that tells all that was counted on this connection."""
+        before = self.totals((counted.node_name, counted.connection))
+        if not event.total and before is not None:
+            counted = totals.joined(before, counted)
+        return FeedEvent(event.sequence, event.occurred_at, counted, total=True)
+
+
+def _put(kept: OrderedDict[Connection, FeedEvent], connection: Connection, event: FeedEvent) -> None:
+    kept[connection] = event
+    kept.move_to_end(connection)
+    if len(kept) > MAX_CONNECTIONS:
+        kept.popitem(last=False)
