@@ -49,6 +49,17 @@ FEATURES = (
     Feature("stats", node=(_Node.GET_VOLUME_STATS,), methods=("NodeGetVolumeStats",)),
     Feature("condition", controller=(_Controller.VOLUME_CONDITION,), node=(_Node.VOLUME_CONDITION,)),
     Feature(
+        "health",
+        controller=(_Controller.GET_VOLUME_HEALTH, _Controller.LIST_VOLUME_HEALTH),
+        node=(_Node.GET_VOLUME_HEALTH, _Node.GET_STORAGE_HEALTH),
+        methods=(
+            "ControllerListVolumeHealth",
+            "ControllerGetVolumeHealth",
+            "NodeGetVolumeHealth",
+            "NodeGetStorageHealth",
+        ),
+    ),
+    Feature(
         "expand",
         expansion=(_Expansion.ONLINE,),
         controller=(_Controller.EXPAND_VOLUME,),

@@ -61,6 +61,8 @@ RULES: dict[str, Rule] = {
     "GetCapacity": Rule(),
     "ControllerGetCapabilities": Rule(),
     "ControllerGetVolume": Rule(("volume_id",), key=_volume_id, locks=False),
+    "ControllerListVolumeHealth": Rule(),
+    "ControllerGetVolumeHealth": Rule(("volume_id",), key=_volume_id, locks=False),
     "ControllerExpandVolume": Rule(("volume_id", "capacity_range"), key=_volume_id),
     "NodeStageVolume": Rule(
         ("volume_id", "staging_target_path", "volume_capability"),
@@ -80,6 +82,8 @@ RULES: dict[str, Rule] = {
     "NodeUnpublishVolume": Rule(("volume_id", "target_path"), paths=("target_path",), key=_volume_id),
     # A path where the volume is not is NOT_FOUND, whatever it looks like; so these two have no path rule.
     "NodeGetVolumeStats": Rule(("volume_id", "volume_path"), key=_volume_id, locks=False),
+    "NodeGetVolumeHealth": Rule(("volume_id",), key=_volume_id, locks=False),
+    "NodeGetStorageHealth": Rule(),
     "NodeExpandVolume": Rule(("volume_id", "volume_path"), key=_volume_id),
     "NodeGetCapabilities": Rule(),
     "NodeGetInfo": Rule(),

@@ -15,7 +15,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 
 from csitrace.csi import csi_pb2, csi_pb2_grpc
 from csitrace.model.rpc import Code
-from driver_ref import topology
+from driver_ref import health, topology
 from driver_ref.capabilities import Capabilities
 from driver_ref.checks import READER_MODES, mode_of, unsupported
 from driver_ref.faults import PARAMETER_PREFIX
@@ -173,15 +173,8 @@ class Controller(csi_pb2_grpc.ControllerServicer):
     async def ListVolumes(
         self, request: csi_pb2.ListVolumesRequest, context: Any
     ) -> csi_pb2.ListVolumesResponse:
-        """Ordered by volume id; the token is the last id of the page before, so it stays good whatever comes or goes."""
-        if request.max_entries < 0:
-            raise RefusedError(Code.INVALID_ARGUMENT, "max_entries must not be negative")
-        if request.starting_token and not is_volume_id(request.starting_token):
-            raise RefusedError(
-                Code.ABORTED, "starting_token was not given out by this driver; list again without it"
-            )
         volumes = await asyncio.to_thread(self._after, request.starting_token)
-        page = volumes[: request.max_entries] if request.max_entries else volumes
+        page, next_token = _page(request, volumes)
         entry, status = csi_pb2.ListVolumesResponse.Entry, csi_pb2.ListVolumesResponse.VolumeStatus
         return csi_pb2.ListVolumesResponse(
             entries=[
@@ -194,7 +187,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
                 )
                 for volume in page
             ],
-            next_token=page[-1].volume_id if len(page) < len(volumes) else "",
+            next_token=next_token,
         )
 
     async def ControllerGetVolume(
@@ -206,6 +199,25 @@ class Controller(csi_pb2_grpc.ControllerServicer):
             status=csi_pb2.ControllerGetVolumeResponse.VolumeStatus(
                 published_node_ids=sorted(volume.attachments), volume_condition=self._condition(volume)
             ),
+        )
+
+    async def ControllerListVolumeHealth(
+        self, request: csi_pb2.ControllerListVolumeHealthRequest, context: Any
+    ) -> csi_pb2.ControllerListVolumeHealthResponse:
+        """Volumes in trouble only; paged as ListVolumes."""
+        volumes = await asyncio.to_thread(self._after, request.starting_token)
+        page, next_token = _page(request, [volume for volume in volumes if self._trouble(volume)])
+        return csi_pb2.ControllerListVolumeHealthResponse(
+            entries=[health.health(volume.volume_id, self._trouble(volume)) for volume in page],
+            next_token=next_token,
+        )
+
+    async def ControllerGetVolumeHealth(
+        self, request: csi_pb2.ControllerGetVolumeHealthRequest, context: Any
+    ) -> csi_pb2.ControllerGetVolumeHealthResponse:
+        trouble = self._trouble(self._volume(request.volume_id))
+        return csi_pb2.ControllerGetVolumeHealthResponse(
+            volume_health=health.health(request.volume_id, trouble)
         )
 
     async def GetCapacity(
@@ -299,8 +311,13 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         self._state.volumes.remove(volume_id)
         shutil.rmtree(trashed, ignore_errors=True)
 
-    def _after(self, volume_id: str) -> list[VolumeRecord]:
-        found = (self._state.volume(key) for key in self._state.volumes.ids() if key > volume_id)
+    def _after(self, token: str) -> list[VolumeRecord]:
+        """The volumes after the page that ended with `token`, ordered by id."""
+        if token and not is_volume_id(token):
+            raise RefusedError(
+                Code.ABORTED, "starting_token was not given out by this driver; list again without it"
+            )
+        found = (self._state.volume(key) for key in self._state.volumes.ids() if key > token)
         return [volume for volume in found if volume is not None]
 
     def _capacity(self, wanted: csi_pb2.CapacityRange) -> int:
@@ -358,14 +375,30 @@ class Controller(csi_pb2_grpc.ControllerServicer):
             )
 
     def _condition(self, volume: VolumeRecord) -> csi_pb2.VolumeCondition | None:
-        if not self._capabilities.has("condition"):
-            return None
+        return health.condition(self._trouble(volume)) if self._capabilities.has("condition") else None
+
+    def _trouble(self, volume: VolumeRecord) -> health.Trouble | None:
         if not self._state.backing(volume.volume_id).is_dir():
-            return csi_pb2.VolumeCondition(abnormal=True, message="the volume's backing directory is missing")
+            return health.Trouble(
+                health.DATA_LOSS, "BackingDirectoryMissing", "the volume's backing directory is missing"
+            )
         for node_id, record in self._state.users(volume.volume_id):
             if record.abnormal:
-                return csi_pb2.VolumeCondition(abnormal=True, message=f"node {node_id}: {record.abnormal}")
-        return csi_pb2.VolumeCondition(abnormal=False, message="healthy")
+                return health.Trouble(
+                    health.DEGRADED, "FuseProcessDead", f"node {node_id}: {record.abnormal}"
+                )
+        return None
+
+
+def _page(
+    request: csi_pb2.ListVolumesRequest | csi_pb2.ControllerListVolumeHealthRequest,
+    volumes: list[VolumeRecord],
+) -> tuple[list[VolumeRecord], str]:
+    """One page, and the token for the next: the page's last id, so it stays good whatever volumes come or go."""
+    if request.max_entries < 0:
+        raise RefusedError(Code.INVALID_ARGUMENT, "max_entries must not be negative")
+    page = volumes[: request.max_entries] if request.max_entries else volumes
+    return page, page[-1].volume_id if len(page) < len(volumes) else ""
 
 
 def _message(volume: VolumeRecord) -> csi_pb2.Volume:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from csitrace.csi import csi_pb2, csi_pb2_grpc
 from csitrace.model.mounts import Mount
 from csitrace.model.rpc import Code
-from driver_ref import mounts
+from driver_ref import health, mounts
 from driver_ref.capabilities import Capabilities
 from driver_ref.checks import READER_MODES, mode_of
 from driver_ref.daemon import DaemonError
@@ -125,9 +125,8 @@ class Node(csi_pb2_grpc.NodeServicer):
         record = self._at(request.volume_id, request.volume_path)
         daemon = self._staging.daemon(record.volume_id)
         counters = await daemon.first_counters(COUNTERS_TIMEOUT) if daemon is not None else None
-        abnormal = self._abnormal(record, mounts.canonical(request.volume_path))
-        condition = csi_pb2.VolumeCondition(abnormal=bool(abnormal), message=abnormal or "healthy")
-        if counters is None and not abnormal:
+        trouble = self._trouble(record, mounts.canonical(request.volume_path))
+        if counters is None and trouble is None:
             raise RefusedError(Code.UNAVAILABLE, "the FUSE process has not counted yet; ask again")
         usage = []
         if counters is not None:
@@ -137,10 +136,32 @@ class Node(csi_pb2_grpc.NodeServicer):
                 units(unit=units.BYTES, total=counters.size_bytes, used=counters.used_bytes, available=free),
                 units(unit=units.INODES, used=counters.used_inodes),
             ]
-        has_condition = self._capabilities.has("condition")
-        return csi_pb2.NodeGetVolumeStatsResponse(
-            usage=usage, volume_condition=condition if has_condition else None
+        condition = health.condition(trouble) if self._capabilities.has("condition") else None
+        return csi_pb2.NodeGetVolumeStatsResponse(usage=usage, volume_condition=condition)
+
+    async def NodeGetVolumeHealth(
+        self, request: csi_pb2.NodeGetVolumeHealthRequest, context: Any
+    ) -> csi_pb2.NodeGetVolumeHealthResponse:
+        record = self._records.load(request.volume_id)
+        if record is None:
+            raise RefusedError(Code.NOT_FOUND, f"volume {request.volume_id!r} is not on this node")
+        path = request.volume_publish_path or request.staging_target_path or record.staging_path
+        trouble = self._trouble(record, mounts.canonical(path))
+        return csi_pb2.NodeGetVolumeHealthResponse(volume_health=health.health(record.volume_id, trouble))
+
+    async def NodeGetStorageHealth(
+        self, request: csi_pb2.NodeGetStorageHealthRequest, context: Any
+    ) -> csi_pb2.NodeGetStorageHealthResponse:
+        """The one backend is the directory that holds the volumes' bytes; degraded when it is nearly full."""
+        space = os.statvfs(self._state.data)
+        if space.f_bavail * 100 >= space.f_blocks:
+            return csi_pb2.NodeGetStorageHealthResponse()
+        trouble = csi_pb2.NodeGetStorageHealthResponse.StorageBackendHealth(
+            status=csi_pb2.StorageHealthErrorType.STORAGE_DEGRADED,
+            reason="NearlyFull",
+            message="less than 1 % is free where the volumes' bytes are",
         )
+        return csi_pb2.NodeGetStorageHealthResponse(backend_health=[trouble])
 
     async def NodeExpandVolume(
         self, request: csi_pb2.NodeExpandVolumeRequest, context: Any
@@ -234,17 +255,19 @@ class Node(csi_pb2_grpc.NodeServicer):
             raise RefusedError(Code.NOT_FOUND, f"volume {volume_id!r} is not at {path}")
         return record
 
-    def _abnormal(self, record: NodeRecord, path: str) -> str:
-        """What is wrong with the volume as seen at `path`; empty when nothing is."""
+    def _trouble(self, record: NodeRecord, path: str) -> health.Trouble | None:
+        """What is wrong with the volume as seen at `path`."""
         staged = self._staging.mount_of(record)
         if staged is None:
-            return record.abnormal or "no FUSE process serves the volume"
+            message = record.abnormal or "no FUSE process serves the volume"
+            return health.Trouble(health.INACCESSIBLE, "FuseProcessDead", message)
         found = mounts.mounted_at(path)
         if not found:
-            return f"nothing is mounted at {path}"
+            return health.Trouble(health.INACCESSIBLE, "NotMounted", f"nothing is mounted at {path}")
         if found[-1].device != staged.device:
-            return "the mount belongs to a FUSE process that is dead; the pod must be started anew"
-        return ""
+            message = "the mount belongs to a FUSE process that is dead; the pod must be started anew"
+            return health.Trouble(health.INACCESSIBLE, "StaleMount", message)
+        return None
 
 
 def _bind(source: str, path: str, target: Target) -> None:

@@ -69,11 +69,8 @@ class Driver:
             await asyncio.to_thread(self._controller.recover)
         if self._staging is not None:
             await self._staging.recover()
-        await self._serve(
-            f"unix:{self._settings.endpoint}",
-            self._add_csi,
-            interceptors=(TraceInterceptor(self._publisher), self._calls),
-        )
+        interceptors = (TraceInterceptor(self._publisher), self._calls)
+        await self._serve(f"unix:{self._settings.endpoint}", self._add_csi, interceptors)
         if self._settings.feed:
             await self._serve(self._settings.feed, self._add_feed)
         if self._settings.registration_dir is not None and self._node is not None:

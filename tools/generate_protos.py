@@ -63,16 +63,16 @@ def stale(fresh: Path, protos: list[Path]) -> list[Path]:
         for path in (REPOSITORY / package).rglob(f"*{suffix}")
     }
     differing = {
-        path
-        for path in expected & present
-        if (REPOSITORY / path).read_bytes() != (fresh / path).read_bytes()
+        path for path in expected & present if (REPOSITORY / path).read_bytes() != (fresh / path).read_bytes()
     }
     return sorted(differing | (expected ^ present))
 
 
 def main() -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Generate the Python code of every .proto of this repository.")
+    parser = argparse.ArgumentParser(
+        description="Generate the Python code of every .proto of this repository."
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     arguments = parser.parse_args()
     protos = proto_files()

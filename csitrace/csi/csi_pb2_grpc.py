@@ -271,6 +271,16 @@ class ControllerStub:
                 request_serializer=csitrace_dot_csi_dot_csi__pb2.ControllerModifyVolumeRequest.SerializeToString,
                 response_deserializer=csitrace_dot_csi_dot_csi__pb2.ControllerModifyVolumeResponse.FromString,
                 _registered_method=True)
+        self.ControllerListVolumeHealth = channel.unary_unary(
+                '/csi.v1.Controller/ControllerListVolumeHealth',
+                request_serializer=csitrace_dot_csi_dot_csi__pb2.ControllerListVolumeHealthRequest.SerializeToString,
+                response_deserializer=csitrace_dot_csi_dot_csi__pb2.ControllerListVolumeHealthResponse.FromString,
+                _registered_method=True)
+        self.ControllerGetVolumeHealth = channel.unary_unary(
+                '/csi.v1.Controller/ControllerGetVolumeHealth',
+                request_serializer=csitrace_dot_csi_dot_csi__pb2.ControllerGetVolumeHealthRequest.SerializeToString,
+                response_deserializer=csitrace_dot_csi_dot_csi__pb2.ControllerGetVolumeHealthResponse.FromString,
+                _registered_method=True)
 
 
 class ControllerServicer:
@@ -367,6 +377,18 @@ class ControllerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ControllerListVolumeHealth(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ControllerGetVolumeHealth(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControllerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -444,6 +466,16 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.ControllerModifyVolume,
                     request_deserializer=csitrace_dot_csi_dot_csi__pb2.ControllerModifyVolumeRequest.FromString,
                     response_serializer=csitrace_dot_csi_dot_csi__pb2.ControllerModifyVolumeResponse.SerializeToString,
+            ),
+            'ControllerListVolumeHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.ControllerListVolumeHealth,
+                    request_deserializer=csitrace_dot_csi_dot_csi__pb2.ControllerListVolumeHealthRequest.FromString,
+                    response_serializer=csitrace_dot_csi_dot_csi__pb2.ControllerListVolumeHealthResponse.SerializeToString,
+            ),
+            'ControllerGetVolumeHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.ControllerGetVolumeHealth,
+                    request_deserializer=csitrace_dot_csi_dot_csi__pb2.ControllerGetVolumeHealthRequest.FromString,
+                    response_serializer=csitrace_dot_csi_dot_csi__pb2.ControllerGetVolumeHealthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -862,6 +894,60 @@ class Controller:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def ControllerListVolumeHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi.v1.Controller/ControllerListVolumeHealth',
+            csitrace_dot_csi_dot_csi__pb2.ControllerListVolumeHealthRequest.SerializeToString,
+            csitrace_dot_csi_dot_csi__pb2.ControllerListVolumeHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ControllerGetVolumeHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi.v1.Controller/ControllerGetVolumeHealth',
+            csitrace_dot_csi_dot_csi__pb2.ControllerGetVolumeHealthRequest.SerializeToString,
+            csitrace_dot_csi_dot_csi__pb2.ControllerGetVolumeHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class NodeStub:
     """Work on the node that runs the workload: called by kubelet.
@@ -912,6 +998,16 @@ class NodeStub:
                 '/csi.v1.Node/NodeGetInfo',
                 request_serializer=csitrace_dot_csi_dot_csi__pb2.NodeGetInfoRequest.SerializeToString,
                 response_deserializer=csitrace_dot_csi_dot_csi__pb2.NodeGetInfoResponse.FromString,
+                _registered_method=True)
+        self.NodeGetVolumeHealth = channel.unary_unary(
+                '/csi.v1.Node/NodeGetVolumeHealth',
+                request_serializer=csitrace_dot_csi_dot_csi__pb2.NodeGetVolumeHealthRequest.SerializeToString,
+                response_deserializer=csitrace_dot_csi_dot_csi__pb2.NodeGetVolumeHealthResponse.FromString,
+                _registered_method=True)
+        self.NodeGetStorageHealth = channel.unary_unary(
+                '/csi.v1.Node/NodeGetStorageHealth',
+                request_serializer=csitrace_dot_csi_dot_csi__pb2.NodeGetStorageHealthRequest.SerializeToString,
+                response_deserializer=csitrace_dot_csi_dot_csi__pb2.NodeGetStorageHealthResponse.FromString,
                 _registered_method=True)
 
 
@@ -967,6 +1063,18 @@ class NodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def NodeGetVolumeHealth(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NodeGetStorageHealth(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1009,6 +1117,16 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.NodeGetInfo,
                     request_deserializer=csitrace_dot_csi_dot_csi__pb2.NodeGetInfoRequest.FromString,
                     response_serializer=csitrace_dot_csi_dot_csi__pb2.NodeGetInfoResponse.SerializeToString,
+            ),
+            'NodeGetVolumeHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.NodeGetVolumeHealth,
+                    request_deserializer=csitrace_dot_csi_dot_csi__pb2.NodeGetVolumeHealthRequest.FromString,
+                    response_serializer=csitrace_dot_csi_dot_csi__pb2.NodeGetVolumeHealthResponse.SerializeToString,
+            ),
+            'NodeGetStorageHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.NodeGetStorageHealth,
+                    request_deserializer=csitrace_dot_csi_dot_csi__pb2.NodeGetStorageHealthRequest.FromString,
+                    response_serializer=csitrace_dot_csi_dot_csi__pb2.NodeGetStorageHealthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1228,6 +1346,60 @@ class Node:
             '/csi.v1.Node/NodeGetInfo',
             csitrace_dot_csi_dot_csi__pb2.NodeGetInfoRequest.SerializeToString,
             csitrace_dot_csi_dot_csi__pb2.NodeGetInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NodeGetVolumeHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi.v1.Node/NodeGetVolumeHealth',
+            csitrace_dot_csi_dot_csi__pb2.NodeGetVolumeHealthRequest.SerializeToString,
+            csitrace_dot_csi_dot_csi__pb2.NodeGetVolumeHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NodeGetStorageHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/csi.v1.Node/NodeGetStorageHealth',
+            csitrace_dot_csi_dot_csi__pb2.NodeGetStorageHealthRequest.SerializeToString,
+            csitrace_dot_csi_dot_csi__pb2.NodeGetStorageHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -92,6 +92,8 @@ RPCS: tuple[Rpc, ...] = (
     Rpc("ControllerExpandVolume", "Controller", "expand", _RESIZER, NODE_NON_FINAL),
     Rpc("ControllerGetVolume", "Controller"),
     Rpc("ControllerModifyVolume", "Controller"),
+    Rpc("ControllerListVolumeHealth", "Controller"),
+    Rpc("ControllerGetVolumeHealth", "Controller"),
     Rpc("NodeStageVolume", "Node", "stage", _KUBELET, NODE_NON_FINAL),
     Rpc("NodeUnstageVolume", "Node", "unstage", _KUBELET, NODE_NON_FINAL),
     Rpc("NodePublishVolume", "Node", "publish", _KUBELET, NODE_NON_FINAL),
@@ -100,6 +102,8 @@ RPCS: tuple[Rpc, ...] = (
     Rpc("NodeExpandVolume", "Node", "expand", _KUBELET, NODE_NON_FINAL),
     Rpc("NodeGetCapabilities", "Node"),
     Rpc("NodeGetInfo", "Node"),
+    Rpc("NodeGetVolumeHealth", "Node"),
+    Rpc("NodeGetStorageHealth", "Node"),
 )
 
 RPC_BY_METHOD = {rpc.method: rpc for rpc in RPCS}
