@@ -1,0 +1,129 @@
+"""The fold is pure and total, and its cost does not grow with the number of volumes."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csitrace.lifecycle.fold import fold
+from csitrace.lifecycle.history import KEYFRAME_EVERY, History
+from csitrace.lifecycle.row import volume_rows
+from csitrace.lifecycle.state import State
+from csitrace.model import events
+from csitrace.model.events import TraceEvent, Witness
+from tests.story import Story, pod, straight_road, way_back_road
+
+ROAD = way_back_road(straight_road()[-1][1]).events
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_order_any_loss_any_repetition_folds_without_an_error(data: st.DataObject) -> None:
+    """Facts shuffled, dropped and doubled still give a state whose every row can be drawn."""
+    indices = data.draw(st.lists(st.integers(0, len(ROAD) - 1), max_size=80))
+    state = State()
+    for seq, place in enumerate(indices, start=1):
+        event = ROAD[place]
+        state = fold(
+            state,
+            TraceEvent(
+                seq=seq, observed_at=event.observed_at, occurred_at=event.occurred_at, body=event.body
+            ),
+        )
+        volume_rows(state, event.observed_at + 10**10)
+    assert state.seq == len(indices)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(6)))
+def test_the_order_in_which_kinds_are_listed_does_not_matter(order: list[int]) -> None:
+    """The initial lists of different kinds race: whoever comes first, the volumes come out the same."""
+    story = straight_road()[-1][1]
+    objects = [stored.object for stored in story.state.objects.values()]
+    by_kind: dict[str, list[object]] = {}
+    for obj in objects:
+        by_kind.setdefault(obj.kind, []).append(obj)
+    kinds = sorted(by_kind)
+    shuffled = Story().hear_everyone()
+    for place in order:
+        for obj in by_kind[kinds[place % len(kinds)]]:
+            shuffled.find(obj)  # type: ignore[arg-type]
+    for kind in kinds:
+        for obj in by_kind[kind]:
+            shuffled.find(obj)  # type: ignore[arg-type]
+    volume = shuffled.volume
+    assert volume.pv == story.volume.pv
+    assert [va for va, _ in volume.attachments] == [va for va, _ in story.volume.attachments]
+    assert [use.pod_uid for use in volume.uses] == [use.pod_uid for use in story.volume.uses]
+
+
+def test_an_unknown_body_is_skipped_and_counted() -> None:
+    """A body that this version does not know changes nothing but the count."""
+
+    class Unheard(events._Body, frozen=True, kw_only=True):
+        pass
+
+    state = fold(State(), TraceEvent(seq=1, observed_at=1, occurred_at=1, body=Unheard()))  # type: ignore[arg-type]
+    assert (state.seq, state.events_skipped, len(state.volumes)) == (1, 1, 0)
+
+
+def test_history_gives_back_every_state_it_went_through() -> None:
+    """`state_at(seq)` equals the state that folding up to seq gives, for every seq, across keyframes."""
+    history, states, state = History(), [State()], State()
+    for seq in range(1, KEYFRAME_EVERY * 2 + 50):
+        source = ROAD[(seq - 1) % len(ROAD)]
+        event = TraceEvent(seq=seq, observed_at=seq, occurred_at=seq, body=source.body)
+        state = fold(state, event)
+        states.append(state)
+        history.append(event)
+    for seq in (0, 1, 17, KEYFRAME_EVERY - 1, KEYFRAME_EVERY, KEYFRAME_EVERY + 1, len(states) - 1):
+        assert history.state_at(seq) == states[seq], seq
+    assert [event.seq for event in history.events(5, 9)] == [5, 6, 7, 8, 9]
+
+
+def test_history_lets_old_events_go_and_says_where_it_begins() -> None:
+    """A bounded history begins at a keyframe, and still gives the states from there on."""
+    history = History(events_kept=KEYFRAME_EVERY)
+    for seq in range(1, KEYFRAME_EVERY * 4 + 2):
+        history.append(TraceEvent(seq=seq, observed_at=seq, occurred_at=seq, body=events.Marked(text="x")))
+    assert history.first_seq > 0
+    assert history.state_at(0).seq == history.first_seq
+    assert history.event(history.first_seq + 1) is not None
+    assert history.event(1) is None
+
+
+def test_changes_of_step_can_be_walked_forward_and_back() -> None:
+    """Every change of the blocking step has a position, the same from both sides."""
+    history = History()
+    for event in ROAD:
+        history.append(event)
+    forward, seq = [], 0
+    while (found := history.change_after(seq)) is not None:
+        forward.append(found)
+        seq = found
+    backward, seq = [], history.tail_seq + 1
+    while (found := history.change_before(seq)) is not None:
+        backward.append(found)
+        seq = found
+    assert forward == sorted(set(forward))
+    assert forward == backward[::-1]
+    assert len(forward) >= 17
+
+
+def test_a_restarted_driver_abandons_its_calls_in_flight() -> None:
+    """A call that the driver's former process had in flight will never be answered: it is not shown as under way for ever."""
+    story = dict(straight_road())["15"]
+    story.call("NodeStageVolume", volume_id="vol-1", staging_target_path="/x")
+    assert story.volume.calls[-1].in_flight
+    story.tell(
+        events.SourceDown(witness=Witness.DRIVER, scope="ref.csitrace.dev@n1", reason="connection lost")
+    )
+    story.tell(events.SourceUp(witness=Witness.DRIVER, scope="ref.csitrace.dev@n1", instance="run-2"))
+    assert story.volume.calls[-1].abandoned
+    assert "the driver stopped" in story.verdict().sentence
+
+
+def test_what_is_no_csi_volume_is_left_out_and_counted() -> None:
+    """A pod without volumes makes no row."""
+    story = Story().hear_everyone()
+    plain = pod("n1", "running", "Running", started=True)
+    story.put(plain)
+    assert len(story.state.volumes) == 0

@@ -1,0 +1,202 @@
+"""Verdicts where the road is not straight: who holds the volume, and what is said of it."""
+
+import pytest
+
+from csitrace.lifecycle.row import volume_row
+from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.views import Severity
+from csitrace.model import events
+from csitrace.model.events import Witness
+from csitrace.model.fuse import BUCKETS, DaemonStatus, OpCount
+from csitrace.model.times import SECOND
+from tests.story import (
+    DRIVER,
+    HANDLE,
+    KEY,
+    NODE,
+    STAGING,
+    Story,
+    attachment,
+    claim,
+    csi_driver,
+    happened,
+    node,
+    pod,
+    storage_class,
+    straight_road,
+)
+
+
+def story_at(step: str) -> Story:
+    """The straight road until `step` is done."""
+    return dict(straight_road())[step]
+
+
+def test_a_claim_without_a_pod_waits_as_its_class_asks() -> None:
+    """WaitForFirstConsumer without a pod is no failure, however long it lasts, and nobody is late."""
+    story = Story().hear_everyone().put(storage_class()).put(csi_driver()).put(claim())
+    word = story.verdict(later=86_400)
+    assert word.severity is Severity.WAITING
+    assert "WaitForFirstConsumer" in word.sentence
+
+
+def test_an_attach_error_is_told_in_the_drivers_own_words() -> None:
+    """A refused ControllerPublishVolume fails step 13 and the phase NODE_READY; the sentence carries the driver's message."""
+    story = story_at("12")
+    story.rpc("ControllerPublishVolume", 9, "volume is attached to n9", node_id=NODE)
+    story.put(
+        attachment(
+            finalizer=True, error="rpc error: code = FailedPrecondition desc = volume is attached to n9"
+        )
+    )
+    word = story.verdict()
+    assert (word.severity, word.step_id) == (Severity.STUCK, "13")
+    assert word.sentence == "ControllerPublishVolume: FAILED_PRECONDITION: volume is attached to n9"
+    assert "csi-0123456789" in word.command
+    assert {evidence.witness for evidence in word.evidence} == {Witness.DRIVER, Witness.KUBERNETES}
+    assert all(evidence.seq for evidence in word.evidence)
+    row = volume_row(story.state, story.volume, story.at)
+    assert row.phases == (StepStatus.DONE, StepStatus.FAILED, StepStatus.PENDING, StepStatus.PENDING)
+
+
+def test_an_attach_error_is_told_without_a_driver_feed() -> None:
+    """Where no driver is heard, the VolumeAttachment's own error is the evidence."""
+    story = Story()
+    for event in story_at("12").events:
+        spoken_by_driver = isinstance(event.body, events.SourceUp) and event.body.witness is Witness.DRIVER
+        if not spoken_by_driver and not isinstance(event.body, events.RpcStarted | events.RpcFinished):
+            story.tell(event.body)
+    story.put(attachment(finalizer=True, error="quota exceeded"))
+    word = story.verdict()
+    assert (word.step_id, word.sentence) == ("13", "ControllerPublishVolume: quota exceeded")
+
+
+def test_a_call_in_flight_is_named_with_its_age() -> None:
+    """A NodeStageVolume that does not return is stuck after a while, and the sentence says for how long."""
+    story = story_at("15")
+    story.call("NodeStageVolume", volume_id=HANDLE, staging_target_path=STAGING)
+    assert story.verdict(later=1).severity is Severity.MOVING
+    word = story.verdict(later=90)
+    assert (word.severity, word.step_id) == (Severity.STUCK, "16a")
+    assert "NodeStageVolume in flight" in word.sentence
+    assert "1m30s" in word.sentence
+    assert word.holder == f"kubelet {NODE} → driver"
+
+
+def test_a_driver_that_answered_ok_is_contradicted_by_the_kernel() -> None:
+    """The driver says staged, the node has nothing mounted: the step is not done, since the kernel shows what is."""
+    story = story_at("15").rpc("NodeStageVolume", staging_target_path=STAGING)
+    assert story.statuses()["16a"] is not StepStatus.DONE
+
+
+def test_kubelet_waiting_for_its_own_status_update_is_explained() -> None:
+    """Attached, but the node does not list the volume in volumesInUse yet: nothing else shows why the pod waits."""
+    story = story_at("14").put(pod(NODE, "waiting", started=True)).put(node(in_use=False))
+    word = story.verdict(later=5)
+    assert (word.step_id, word.severity) == ("15", Severity.MOVING)
+    assert "volumesInUse" in word.sentence
+
+
+def test_an_unschedulable_pod_is_told_in_the_schedulers_words() -> None:
+    """With WaitForFirstConsumer an unschedulable pod blocks at step 3."""
+    story = Story().hear_everyone().put(storage_class()).put(csi_driver()).put(claim())
+    story.put(pod(unschedulable="0/1 nodes are available: 1 Insufficient memory."))
+    word = story.verdict()
+    assert (word.step_id, word.severity) == ("3", Severity.STUCK)
+    assert "Insufficient memory" in word.sentence
+
+
+def test_unbound_immediate_noise_of_the_scheduler_is_not_a_finding() -> None:
+    """With Immediate binding the pod's first FailedScheduling only mirrors the missing volume: step 6 is waited for."""
+    story = Story().hear_everyone().put(storage_class("Immediate")).put(csi_driver())
+    story.put(claim(storage_provisioner=DRIVER))
+    story.put(pod(unschedulable="0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."))
+    word = story.verdict()
+    assert (word.step_id, word.severity) == ("6", Severity.MOVING)
+
+
+def test_provisioning_that_fails_is_told_by_its_event() -> None:
+    """Without a driver's word, the provisioner's Event names the error at step 6."""
+    story = story_at("5")
+    story.put(happened("ProvisioningFailed", "no topology key found for node n1", claim()))
+    word = story.verdict()
+    assert (word.step_id, word.severity) == ("6", Severity.STUCK)
+    assert "no topology key found" in word.sentence
+
+
+@pytest.mark.parametrize("kind", ["VolumeAttachment", "PersistentVolume", "Pod"])
+def test_a_kind_that_may_not_be_read_is_unknown_not_absent(kind: str) -> None:
+    """A missing permission never turns into "none": the step says unknown, because ..."""
+    story = Story().hear_everyone()
+    story.tell(
+        events.SourceDown(witness=Witness.KUBERNETES, scope=kind, reason=f"may not list {kind}", denied=True)
+    )
+    story.put(storage_class()).put(csi_driver()).put(claim(selected_node=NODE, storage_provisioner=DRIVER))
+    unseen = {"VolumeAttachment": ("11", "14"), "PersistentVolume": ("6", "7"), "Pod": ("9", "17")}[kind]
+    if kind == "VolumeAttachment":
+        story = story_at("9")
+        story.tell(
+            events.SourceDown(
+                witness=Witness.KUBERNETES, scope=kind, reason=f"may not list {kind}", denied=True
+            )
+        )
+    for step_id in unseen:
+        assert story.statuses()[step_id] is StepStatus.UNKNOWN, step_id
+    word = story.verdict()
+    if word.severity is Severity.UNKNOWN:
+        assert f"may not list {kind}" in word.sentence
+
+
+def test_attach_steps_do_not_apply_where_the_driver_needs_none() -> None:
+    """attachRequired: false makes steps 10 to 14 n/a, and the phase NODE_READY with them."""
+    story = story_at("9").put(csi_driver(attach_required=False))
+    statuses = story.statuses()
+    assert {statuses[step_id] for step_id in ("10", "11", "12", "13", "14")} == {StepStatus.NOT_APPLICABLE}
+    assert story.verdict().step_id == "15"
+
+
+def test_a_trivial_attach_has_no_controller_publish() -> None:
+    """attached: true without finalizer and node-id annotation: external-attacher made no call, so step 13 is n/a."""
+    story = story_at("9").put(attachment(attached=True))
+    statuses = story.statuses()
+    assert statuses["13"] is StepStatus.NOT_APPLICABLE or statuses["13"] is StepStatus.DONE
+    assert statuses["14"] is StepStatus.DONE
+
+
+def observed(story: Story, **what: object) -> None:
+    story.tell(events.FuseObserved(node_name=NODE, connection=50, volume_id=HANDLE, **what))  # type: ignore[arg-type]
+
+
+def test_a_dead_fuse_daemon_makes_a_volume_in_use_a_finding() -> None:
+    """The mount is still there, the pod still runs, but nobody serves it: the verdict says so at once."""
+    story = story_at("17")
+    observed(story, daemon=DaemonStatus(pid=42, exited="killed by SIGKILL"))
+    word = story.verdict()
+    assert word.severity is Severity.STUCK
+    assert "killed by SIGKILL" in word.sentence
+
+
+def test_a_silent_fuse_daemon_is_a_finding_after_a_while() -> None:
+    """Requests wait and none is answered: after five seconds the daemon does not answer."""
+    story = story_at("17")
+    observed(story, waiting=3)
+    assert story.verdict(later=1).severity is Severity.OK
+    word = story.verdict(later=6)
+    assert word.severity is Severity.STUCK
+    assert "3 requests wait" in word.sentence
+
+
+def test_a_busy_fuse_daemon_is_no_finding() -> None:
+    """Requests wait in every sample of a busy file system; while operations are answered that is no hang."""
+    story = story_at("17")
+    observed(story, waiting=3)
+    ops = {"READ": OpCount(count=10, bytes=40960, buckets=(0,) * 3 + (10,) + (0,) * (BUCKETS - 4))}
+    for _ in range(100):
+        story.tell(
+            events.FuseCounted(node_name=NODE, connection=50, volume_id=HANDLE, interval_ns=SECOND, ops=ops)
+        )
+    assert story.verdict(later=1).severity is Severity.OK
+    row = volume_row(story.state, story.state.volumes[KEY], story.at)
+    assert row.ops_per_second is not None
+    assert row.ops_per_second > 0
+    assert row.p99_ns == 8_000
