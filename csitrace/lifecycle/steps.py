@@ -7,9 +7,9 @@ steps prove it. The numbers are the product's: they appear on screens, in traces
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from csitrace.lifecycle import witnessed
 from csitrace.lifecycle.context import IMMEDIATE, Context
-from csitrace.lifecycle.witnessed import Attest, call_answered
+from csitrace.lifecycle.witnessed import Attest, attach, back, mount, provision, schedule
+from csitrace.lifecycle.witnessed.calls import call_answered
 from csitrace.model.events import Witness
 
 K, D, N = Witness.KUBERNETES, Witness.DRIVER, Witness.KERNEL
@@ -117,147 +117,147 @@ _PROVISIONER, _AD, _ATTACHER = "external-provisioner", "attach/detach controller
 _KUBELET = "kubelet"
 
 FORWARD: tuple[Step, ...] = (
-    Step("1", SCHEDULE, "pod and claim created", _USER, {K: witnessed.objects_created}, (_PVC, _POD), "the objects"),
+    Step("1", SCHEDULE, "pod and claim created", _USER, {K: schedule.objects_created}, (_PVC, _POD), "the objects"),
     Step(
-        "2", SCHEDULE, "scheduler sees the pod", _SCHEDULER, {K: witnessed.scheduler_saw_pod}, (_POD,),
+        "2", SCHEDULE, "scheduler sees the pod", _SCHEDULER, {K: schedule.scheduler_saw_pod}, (_POD,),
         "a pod that uses the claim, and the scheduler's word on it", proved_by=("3", "9"),
     ),
     Step(
-        "3", SCHEDULE, "node chosen", _SCHEDULER, {K: witnessed.node_chosen}, (_POD,),
+        "3", SCHEDULE, "node chosen", _SCHEDULER, {K: schedule.node_chosen}, (_POD,),
         "a node on which the pod and its volumes can be", proved_by=("4", "9"),
     ),
     Step(
-        "4", SCHEDULE, "chosen node noted on the claim", _SCHEDULER, {K: witnessed.selected_node_noted}, (_PVC,),
+        "4", SCHEDULE, "chosen node noted on the claim", _SCHEDULER, {K: schedule.selected_node_noted}, (_PVC,),
         "the scheduler to choose a node", not_applicable=_no_scheduling_of_binding, proved_by=("6", "7"),
     ),
     Step(
-        "5", PROVISION, "provisioner named", _PV_CONTROLLER, {K: witnessed.provisioner_named}, (_PVC,),
+        "5", PROVISION, "provisioner named", _PV_CONTROLLER, {K: provision.provisioner_named}, (_PVC,),
         "the PV controller to name a provisioner", not_applicable=_no_provisioning, proved_by=("6", "7", "8"),
     ),
     Step(
         "6", PROVISION, "CreateVolume", f"{_PROVISIONER} → driver",
-        {K: witnessed.volume_created_claimed, D: call_answered("CreateVolume", "DeleteVolume")}, (_PV,),
+        {K: provision.volume_created_claimed, D: call_answered("CreateVolume", "DeleteVolume")}, (_PV,),
         "external-provisioner to have the volume made", (D, K), _no_provisioning, ("7",),
     ),
     Step(
-        "7", PROVISION, "PV created", _PROVISIONER, {K: witnessed.pv_created}, (_PV,),
+        "7", PROVISION, "PV created", _PROVISIONER, {K: provision.pv_created}, (_PV,),
         "external-provisioner to write the PV", not_applicable=_no_provisioning, proved_by=("8",),
     ),
     Step(
-        "8", PROVISION, "claim and PV bound", _PV_CONTROLLER, {K: witnessed.claim_bound}, (_PVC,),
+        "8", PROVISION, "claim and PV bound", _PV_CONTROLLER, {K: provision.claim_bound}, (_PVC,),
         "the PV controller to bind them", not_applicable=_no_claim,
     ),
     Step(
-        "9", PROVISION, "pod bound to its node", _SCHEDULER, {K: witnessed.pod_bound}, (_POD,),
+        "9", PROVISION, "pod bound to its node", _SCHEDULER, {K: provision.pod_bound}, (_POD,),
         "the scheduler to bind the pod",
     ),
     Step(
-        "10", ATTACH, "attach needed", _AD, {K: witnessed.attach_needed}, (_VA,),
+        "10", ATTACH, "attach needed", _AD, {K: attach.attach_needed}, (_VA,),
         "the attach/detach controller to see the pod's need", not_applicable=_no_attach, proved_by=("11", "14"),
     ),
     Step(
-        "11", ATTACH, "VolumeAttachment created", _AD, {K: witnessed.attachment_created}, (_VA,),
+        "11", ATTACH, "VolumeAttachment created", _AD, {K: attach.attachment_created}, (_VA,),
         "the attach/detach controller to create it", not_applicable=_no_attach, proved_by=("14", "16a", "16b"),
     ),
     Step(
-        "12", ATTACH, "attacher sees it", _ATTACHER, {K: witnessed.attacher_saw}, (_VA,),
+        "12", ATTACH, "attacher sees it", _ATTACHER, {K: attach.attacher_saw}, (_VA,),
         "external-attacher to take it up", not_applicable=_no_attach, proved_by=("13", "14"),
     ),
     Step(
         "13", ATTACH, "ControllerPublishVolume", f"{_ATTACHER} → driver",
         {
-            K: witnessed.controller_published_claimed,
+            K: attach.controller_published_claimed,
             D: call_answered("ControllerPublishVolume", "ControllerUnpublishVolume"),
         },
         (_VA,), "the driver to attach the volume", (D, K), _no_controller_publish, ("14",),
     ),
     Step(
-        "14", ATTACH, "attached", _ATTACHER, {K: witnessed.attached}, (_VA,),
+        "14", ATTACH, "attached", _ATTACHER, {K: attach.attached}, (_VA,),
         "external-attacher to report it", not_applicable=_no_attach, proved_by=("16a", "16b", "17"),
     ),
     Step(
-        "15", MOUNT, "kubelet sees the pod", _KUBELET, {K: witnessed.kubelet_saw_pod}, (_POD,),
+        "15", MOUNT, "kubelet sees the pod", _KUBELET, {K: mount.kubelet_saw_pod}, (_POD,),
         "the node's kubelet to take the pod up", proved_by=("16a", "16b", "17"),
     ),
     Step(
         "16a", MOUNT, "NodeStageVolume", f"{_KUBELET} → driver",
         {
-            K: witnessed.stage_claimed,
+            K: mount.stage_claimed,
             D: call_answered("NodeStageVolume", "NodeUnstageVolume"),
-            N: witnessed.staging_mounted,
+            N: mount.staging_mounted,
         },
         (_POD,), "the volume to be mounted at the staging path", (N, D, K), _no_stage, ("16b", "17"),
     ),
     Step(
         "16b", MOUNT, "NodePublishVolume", f"{_KUBELET} → driver",
         {
-            K: witnessed.publish_claimed,
+            K: mount.publish_claimed,
             D: call_answered("NodePublishVolume", "NodeUnpublishVolume", target=True),
-            N: witnessed.publish_mounted,
+            N: mount.publish_mounted,
         },
         (_POD,), "the volume to be mounted into the pod's directory", (N, D, K),
     ),
     Step(
-        "17", MOUNT, "containers started", _KUBELET, {K: witnessed.containers_started}, (_POD,),
+        "17", MOUNT, "containers started", _KUBELET, {K: mount.containers_started}, (_POD,),
         "the pod's containers to start",
     ),
 )  # fmt: skip
 
 BACKWARD: tuple[Step, ...] = (
-    Step("b1", BACK, "pod asked to go", _USER, {K: witnessed.pod_leaving}, (_POD,), "the pod to be deleted or to end"),
+    Step("b1", BACK, "pod asked to go", _USER, {K: back.pod_leaving}, (_POD,), "the pod to be deleted or to end"),
     Step(
-        "b2", BACK, "containers stopped", _KUBELET, {K: witnessed.containers_stopped}, (_POD,),
+        "b2", BACK, "containers stopped", _KUBELET, {K: back.containers_stopped}, (_POD,),
         "the containers to stop", proved_by=("b3", "b4"),
     ),
     Step(
         "b3", BACK, "NodeUnpublishVolume", f"{_KUBELET} → driver",
-        {D: call_answered("NodeUnpublishVolume", "NodePublishVolume", target=True), N: witnessed.publish_unmounted},
+        {D: call_answered("NodeUnpublishVolume", "NodePublishVolume", target=True), N: back.publish_unmounted},
         (), "the pod's mount to be taken away", (N, D), proved_by=("b4", "b5"),
     ),
     Step(
-        "b4", BACK, "pod deleted", _KUBELET, {K: witnessed.pod_deleted}, (_POD,),
+        "b4", BACK, "pod deleted", _KUBELET, {K: back.pod_deleted}, (_POD,),
         "kubelet to let the pod object go",
     ),
     Step(
         "b5", BACK, "NodeUnstageVolume", f"{_KUBELET} → driver",
-        {D: call_answered("NodeUnstageVolume", "NodeStageVolume"), N: witnessed.staging_unmounted},
+        {D: call_answered("NodeUnstageVolume", "NodeStageVolume"), N: back.staging_unmounted},
         (), "the staging mount to be taken away", (N, D), _no_unstage, ("b7", "b9"),
     ),
     Step(
-        "b6", BACK, "kubelet lets go", _KUBELET, {K: witnessed.kubelet_let_go}, (_NODE,),
+        "b6", BACK, "kubelet lets go", _KUBELET, {K: back.kubelet_let_go}, (_NODE,),
         "the node's status to drop the volume", not_applicable=_no_detach, proved_by=("b7", "b9"),
     ),
     Step(
-        "b7", BACK, "detach asked", _AD, {K: witnessed.detach_asked}, (_VA,),
+        "b7", BACK, "detach asked", _AD, {K: back.detach_asked}, (_VA,),
         "the attach/detach controller to delete the VolumeAttachment", not_applicable=_no_detach, proved_by=("b9",),
     ),
     Step(
         "b8", BACK, "ControllerUnpublishVolume", f"{_ATTACHER} → driver",
         {
-            K: witnessed.controller_unpublished_claimed,
+            K: back.controller_unpublished_claimed,
             D: call_answered("ControllerUnpublishVolume", "ControllerPublishVolume"),
         },
         (_VA,), "the driver to detach the volume", (D, K), _no_controller_unpublish, ("b9",),
     ),
     Step(
-        "b9", BACK, "VolumeAttachment gone", _ATTACHER, {K: witnessed.attachment_gone}, (_VA,),
+        "b9", BACK, "VolumeAttachment gone", _ATTACHER, {K: back.attachment_gone}, (_VA,),
         "external-attacher to let it go", not_applicable=_no_detach,
     ),
     Step(
-        "b10", BACK, "claim deleted", "pvc-protection", {K: witnessed.claim_deleted}, (_PVC,),
+        "b10", BACK, "claim deleted", "pvc-protection", {K: back.claim_deleted}, (_PVC,),
         "every pod that uses the claim to be gone", not_applicable=_no_deletion, proved_by=("b11", "b13"),
     ),
     Step(
-        "b11", BACK, "PV released", _PV_CONTROLLER, {K: witnessed.pv_released}, (_PV,),
+        "b11", BACK, "PV released", _PV_CONTROLLER, {K: back.pv_released}, (_PV,),
         "the PV controller to release the PV", not_applicable=_no_deletion, proved_by=("b12", "b13"),
     ),
     Step(
         "b12", BACK, "DeleteVolume", f"{_PROVISIONER} → driver",
-        {K: witnessed.volume_deleted_claimed, D: call_answered("DeleteVolume", "CreateVolume")},
+        {K: back.volume_deleted_claimed, D: call_answered("DeleteVolume", "CreateVolume")},
         (_PV,), "the driver to delete the volume", (D, K), _no_volume_deletion, ("b13",),
     ),
     Step(
-        "b13", BACK, "PV gone", f"{_PROVISIONER}, pv-protection", {K: witnessed.pv_gone}, (_PV,),
+        "b13", BACK, "PV gone", f"{_PROVISIONER}, pv-protection", {K: back.pv_gone}, (_PV,),
         "the PV's finalizers to be removed", not_applicable=_no_volume_deletion,
     ),
 )  # fmt: skip

@@ -1,0 +1,123 @@
+"""The way back: what shows that a pod, its mounts, the attachment, the claim and the PV go."""
+
+from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.views import Testimony
+from csitrace.lifecycle.witnessed.mount import unmounted
+from csitrace.lifecycle.witnessed.words import claims, complaint, containers_of, moving, pending
+from csitrace.model.times import parse_rfc3339
+
+
+def pod_leaving(ctx: Context) -> Testimony | None:
+    if ctx.use is None or ctx.pod is None:
+        return None
+    if ctx.pod.metadata.deletion_timestamp:
+        return claims("pod is to be deleted", ctx.use.seq, ctx.pod.metadata.deletion_timestamp)
+    if ctx.use.ended_at is not None:
+        return Testimony(StepStatus.DONE, "pod is gone", ctx.use.ended_at, seq=ctx.use.ended_seq or 0)
+    if ctx.pod.status.phase in ("Succeeded", "Failed"):
+        return claims(f"pod {ctx.pod.status.phase}", ctx.use.seq)
+    return pending("pod stays")
+
+
+def containers_stopped(ctx: Context) -> Testimony | None:
+    if ctx.use is None:
+        return None
+    if ctx.use.ended_at is not None:
+        return Testimony(StepStatus.DONE, "pod is gone", ctx.use.ended_at, seq=ctx.use.ended_seq or 0)
+    running = [status.name for status in containers_of(ctx) if status.state.running is not None]
+    if running:
+        return pending(f"still running: {', '.join(running)}", ctx.use.seq)
+    return claims("no container runs", ctx.use.seq)
+
+
+def publish_unmounted(ctx: Context) -> Testimony | None:
+    return unmounted(ctx, "publish")
+
+
+def pod_deleted(ctx: Context) -> Testimony | None:
+    if ctx.use is None:
+        return None
+    if ctx.use.ended_at is not None:
+        return Testimony(StepStatus.DONE, "pod is gone", ctx.use.ended_at, seq=ctx.use.ended_seq or 0)
+    return pending("pod object still there", ctx.use.seq)
+
+
+def staging_unmounted(ctx: Context) -> Testimony | None:
+    return unmounted(ctx, "staging")
+
+
+def kubelet_let_go(ctx: Context) -> Testimony | None:
+    if ctx.is_in_use is None:
+        return None
+    if ctx.is_in_use:
+        return pending("still in volumesInUse (updated every 10 s)")
+    return Testimony(StepStatus.DONE, "not in volumesInUse")
+
+
+def detach_asked(ctx: Context) -> Testimony | None:
+    va = ctx.attachment
+    if va is None:
+        return Testimony(StepStatus.DONE, "VolumeAttachment is gone")
+    if va.metadata.deletion_timestamp:
+        return claims("VolumeAttachment is to be deleted", ctx.attachment_seq, va.metadata.deletion_timestamp)
+    return pending("VolumeAttachment stays", ctx.attachment_seq)
+
+
+def controller_unpublished_claimed(ctx: Context) -> Testimony | None:
+    va = ctx.attachment
+    if va is None:
+        return Testimony(StepStatus.DONE, "VolumeAttachment is gone")
+    error = va.status.detach_error
+    if error is not None:
+        return claims(error.message, ctx.attachment_seq, error.time, StepStatus.FAILED)
+    return pending("still attached", ctx.attachment_seq)
+
+
+def attachment_gone(ctx: Context) -> Testimony | None:
+    if ctx.attachment is None:
+        return Testimony(StepStatus.DONE, "none to the node")
+    return pending("VolumeAttachment still there", ctx.attachment_seq)
+
+
+def claim_deleted(ctx: Context) -> Testimony | None:
+    if ctx.volume.claim_gone_at is not None:
+        return Testimony(StepStatus.DONE, "claim is gone", ctx.volume.claim_gone_at, seq=ctx.volume.claim_seq)
+    if ctx.claim is None:
+        return None
+    if ctx.claim.is_terminating:
+        holders = ", ".join(use.pod.name for use in ctx.volume.uses if use.ended_at is None)
+        return moving(
+            f"held by pod {holders}" if holders else f"held by {', '.join(ctx.claim.metadata.finalizers)}",
+            ctx.volume.claim_seq,
+            parse_rfc3339(ctx.claim.metadata.deletion_timestamp),
+        )
+    return pending("claim stays", ctx.volume.claim_seq)
+
+
+def pv_released(ctx: Context) -> Testimony | None:
+    if ctx.volume.pv_gone_at is not None:
+        return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    if ctx.pv is None:
+        return None
+    phase = ctx.pv.status.phase
+    if phase in ("Released", "Failed") or ctx.pv.is_terminating:
+        return claims(f"PV {phase}", ctx.volume.pv_seq, ctx.pv.status.last_phase_transition_time)
+    return pending(f"PV {phase}", ctx.volume.pv_seq)
+
+
+def volume_deleted_claimed(ctx: Context) -> Testimony | None:
+    if ctx.volume.pv_gone_at is not None:
+        return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    failed = ctx.last_event(("VolumeFailedDelete",))
+    if failed is not None:
+        return complaint(failed)
+    return pending("PV still there", ctx.volume.pv_seq) if ctx.pv is not None else None
+
+
+def pv_gone(ctx: Context) -> Testimony | None:
+    if ctx.volume.pv_gone_at is not None:
+        return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    if ctx.pv is None:
+        return None
+    return pending(f"held by {', '.join(ctx.pv.metadata.finalizers) or 'nothing'}", ctx.volume.pv_seq)

@@ -1,0 +1,62 @@
+"""Steps 5 to 9: from the provisioner's name to the pod bound to its node."""
+
+from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.views import Testimony
+from csitrace.lifecycle.witnessed.words import claims, complaint, moving, pending, use_seq
+
+
+def provisioner_named(ctx: Context) -> Testimony | None:
+    if ctx.claim is None:
+        return None
+    annotations = ctx.claim.metadata.annotations
+    provisioner = annotations.storage_provisioner or annotations.storage_provisioner_beta
+    if provisioner:
+        return claims(f"{provisioner} is to act", ctx.volume.claim_seq)
+    complaint = ctx.last_event(("ProvisioningFailed", "FailedBinding"))
+    if complaint is not None:
+        return complaint(complaint)
+    return pending("no provisioner named on the claim")
+
+
+def volume_created_claimed(ctx: Context) -> Testimony | None:
+    if ctx.pv is not None:
+        return claims("a PV tells of it", ctx.volume.pv_seq, ctx.pv.metadata.creation_timestamp)
+    failed = ctx.last_event(("ProvisioningFailed",))
+    if failed is not None:
+        return complaint(failed)
+    started = ctx.last_event(("Provisioning", "ExternalProvisioning"))
+    if started is not None:
+        return moving(f"{started.event.reason}, {started.event.times_seen}x", started.seq, started.at)
+    return pending("no PV, no Event")
+
+
+def pv_created(ctx: Context) -> Testimony | None:
+    if ctx.pv is not None:
+        return claims(ctx.pv.name, ctx.volume.pv_seq, ctx.pv.metadata.creation_timestamp)
+    return pending("no PV for the claim")
+
+
+def claim_bound(ctx: Context) -> Testimony | None:
+    if ctx.claim is not None:
+        phase = ctx.claim.status.phase
+        if phase == "Bound":
+            moment = ctx.pv.status.last_phase_transition_time if ctx.pv is not None else None
+            return claims("claim Bound", ctx.volume.claim_seq, moment)
+        if phase == "Lost":
+            return Testimony(StepStatus.FAILED, "claim Lost: its PV is gone", seq=ctx.volume.claim_seq)
+        return pending(f"claim {phase or 'has no phase'}", ctx.volume.claim_seq)
+    if ctx.pv is not None and ctx.pv.status.phase in ("Bound", "Released"):
+        return claims(
+            f"PV {ctx.pv.status.phase}", ctx.volume.pv_seq, ctx.pv.status.last_phase_transition_time
+        )
+    return None
+
+
+def pod_bound(ctx: Context) -> Testimony | None:
+    if ctx.pod is None:
+        return pending("no pod uses it yet")
+    if ctx.node_name:
+        condition = ctx.condition("PodScheduled")
+        return claims(ctx.node_name, use_seq(ctx), condition.last_transition_time if condition else None)
+    return pending("the pod names no node")

@@ -1,0 +1,60 @@
+"""Steps 1 to 4: the pod, its node, and the node's name on the claim."""
+
+from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.views import Testimony
+from csitrace.lifecycle.witnessed.words import claims, pending, use_seq
+from csitrace.model.events import Stamp
+from csitrace.model.times import parse_rfc3339
+
+
+def objects_created(ctx: Context) -> Testimony | None:
+    pod, claim = ctx.pod, ctx.claim
+    if claim is not None and pod is not None:
+        newest = max(claim.metadata.creation_timestamp, pod.metadata.creation_timestamp)
+        return claims("claim and pod exist", max(ctx.volume.claim_seq, use_seq(ctx)), newest)
+    if claim is not None:
+        return claims("claim exists", ctx.volume.claim_seq, claim.metadata.creation_timestamp)
+    if pod is not None:
+        return claims("pod exists", use_seq(ctx), pod.metadata.creation_timestamp)
+    return None
+
+
+def scheduler_saw_pod(ctx: Context) -> Testimony | None:
+    if ctx.pod is None:
+        return pending("no pod uses it yet")
+    condition = ctx.condition("PodScheduled")
+    if condition is not None:
+        return claims(f"PodScheduled={condition.status}", use_seq(ctx), ctx.pod.metadata.creation_timestamp)
+    if ctx.node_name:
+        return claims("the pod names its node", use_seq(ctx), ctx.pod.metadata.creation_timestamp)
+    if ctx.claim is not None and ctx.claim.metadata.annotations.selected_node:
+        return claims("the claim names the chosen node", ctx.volume.claim_seq)
+    return pending("the scheduler has not said anything of the pod")
+
+
+def node_chosen(ctx: Context) -> Testimony | None:
+    if ctx.pod is None:
+        return pending("no pod uses it yet")
+    if ctx.node_name:
+        return claims(ctx.node_name, use_seq(ctx))
+    selected = ctx.claim.metadata.annotations.selected_node if ctx.claim is not None else ""
+    if selected:
+        return claims(selected, ctx.volume.claim_seq)
+    condition = ctx.condition("PodScheduled")
+    if condition is not None and condition.status == "False":
+        return Testimony(
+            StepStatus.FAILED,
+            condition.message or condition.reason,
+            parse_rfc3339(condition.last_transition_time),
+            Stamp.SERVER,
+            use_seq(ctx),
+        )
+    return pending("no node chosen")
+
+
+def selected_node_noted(ctx: Context) -> Testimony | None:
+    if ctx.claim is None:
+        return None
+    selected = ctx.claim.metadata.annotations.selected_node
+    return claims(selected, ctx.volume.claim_seq) if selected else pending("the claim names no node")

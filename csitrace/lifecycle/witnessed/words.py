@@ -1,0 +1,44 @@
+"""How a testimony is worded: what an object claims, what is missing, what is under way, what an Event complains of."""
+
+from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.state import EventFact, StepStatus
+from csitrace.lifecycle.views import Testimony
+from csitrace.model.events import Stamp
+from csitrace.model.kubernetes import ContainerStatus
+from csitrace.model.times import parse_rfc3339
+
+
+def claims(text: str, seq: int, time: str | None = None, status: StepStatus = StepStatus.DONE) -> Testimony:
+    """A field of a Kubernetes object says so; `time` is the server's own, to the second."""
+    return Testimony(status, text, parse_rfc3339(time), Stamp.SERVER, seq)
+
+
+def pending(text: str, seq: int = 0) -> Testimony:
+    return Testimony(StepStatus.PENDING, text, seq=seq)
+
+
+def moving(text: str, seq: int = 0, at: int | None = None) -> Testimony:
+    return Testimony(StepStatus.MOVING, text, at, Stamp.ORIGIN if at else Stamp.OBSERVED, seq)
+
+
+def complaint(fact: EventFact) -> Testimony:
+    return Testimony(StepStatus.FAILED, fact.event.message.strip(), fact.at, Stamp.SERVER, fact.seq)
+
+
+def use_seq(ctx: Context) -> int:
+    return ctx.use.seq if ctx.use is not None else 0
+
+
+def containers_of(ctx: Context) -> tuple[ContainerStatus, ...]:
+    return ctx.pod.status.container_statuses if ctx.pod is not None else ()
+
+
+def containers_run(ctx: Context) -> bool:
+    """Every container has been started at least once: then all volumes were mounted (kubelet mounts before it starts any)."""
+    statuses = containers_of(ctx)
+    if ctx.pod is not None and any(s.state.running for s in ctx.pod.status.init_container_statuses):
+        return True
+    return bool(statuses) and all(
+        status.state.running is not None or status.state.terminated is not None or status.restart_count > 0
+        for status in statuses
+    )
