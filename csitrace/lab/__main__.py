@@ -1,0 +1,73 @@
+"""`python -m csitrace.lab`: the lab as a process of its own, as `csitrace demo` and the tests start it.
+
+On stdout, one JSON object a line: first how to watch it (LabReady), then `{"reached": "<story>"}` whenever a story got where it
+leads. Ends on SIGTERM, SIGINT, or when its standard input is closed.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from csitrace.lab.controlplane import LabReady, LabSettings, run_lab
+from csitrace.lab.pace import Pace
+from csitrace.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m csitrace.lab", description=__doc__)
+    parser.add_argument("--directory", type=Path, required=True, help="an empty directory with a short path")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default=DEFAULT_SCENARIO)
+    parser.add_argument("--speed", type=float, default=1.0, help="divide all waiting by this (default: 1)")
+    parser.add_argument("--once", action="store_true", help="tell each story once, and stay where it leads")
+    given = parser.parse_args(arguments)
+    settings = LabSettings(
+        directory=given.directory,
+        stories=SCENARIOS[given.scenario],
+        pace=Pace(given.speed),
+        once=given.once,
+    )
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_run(settings))
+    return 0
+
+
+async def _run(settings: LabSettings) -> None:
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    if task is None:
+        raise RuntimeError("not in a task")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    loop.add_reader(sys.stdin.fileno(), lambda: _watch_stdin(task))
+    await run_lab(settings, _say_ready, _say_reached)
+
+
+def _watch_stdin(task: "asyncio.Task[None]") -> None:
+    """Whoever started the lab holds the other end: when it goes, however it goes, so does the lab."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        task.cancel()
+
+
+def _say_ready(ready: LabReady) -> None:
+    _say(msgspec.json.encode(ready))
+
+
+def _say_reached(story: str) -> None:
+    _say(msgspec.json.encode({"reached": story}))
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""The reference driver, as a program beside the lab: started again when it ends, and its faults set through gRPC reflection."""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from csitrace.lab.kubelet.layout import Layout
+from csitrace.lab.pace import Pace
+
+_RESTART_SECONDS = 10.0
+_STOP_SECONDS = 3.0
+_CALL_SECONDS = 5.0
+_FAULTS = "csitrace.driver.v1.Faults"
+
+
+@dataclass(frozen=True, slots=True)
+class DriverProgram:
+    """Where it listens and what it is called. `directory`: the lab's; its state and its log go there."""
+
+    name: str
+    node_id: str
+    layout: Layout
+    directory: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.layout.plugin_directory(self.name) / "csi.sock"
+
+    @property
+    def feed_socket(self) -> Path:
+        return self.layout.plugin_directory(self.name) / "csitrace-feed.sock"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "driver.log"
+
+    async def run(self, pace: Pace) -> None:
+        """Keep it running until cancelled; then it is told to end, and killed when it does not."""
+        self.layout.plugin_directory(self.name).mkdir(parents=True, exist_ok=True)
+        self.layout.registration_directory.mkdir(parents=True, exist_ok=True)
+        while True:
+            with self.log.open("ab") as log:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *self._arguments(),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            try:
+                await process.wait()
+            finally:
+                await _end(process)
+            await asyncio.sleep(pace.scaled(_RESTART_SECONDS))
+
+    def _arguments(self) -> list[str]:
+        return [
+            *("-m", "driver_ref"),
+            *("--endpoint", f"unix://{self.socket}"),
+            *("--node-id", self.node_id),
+            *("--driver-name", self.name),
+            *("--state-dir", str(self.directory / "driver")),
+            *("--registration-dir", str(self.layout.registration_directory)),
+            *("--feed", f"unix://{self.feed_socket}"),
+            *("--kubelet-dir", str(self.layout.root)),
+        ]
+
+    async def set_fault(self, target: str, volume_id: str, effect: str) -> None:
+        """Arm a fault, in the driver's grammar; RpcError when the driver is not there or refuses."""
+        fault = {"target": target, "volume_id": volume_id, "effect": effect}
+        await asyncio.to_thread(self._call, "SetFault", {"fault": fault})
+
+    async def clear_faults(self, volume_id: str) -> None:
+        await asyncio.to_thread(self._call, "ClearFaults", {"volume_id": volume_id})
+
+    def _call(self, method_name: str, fields: dict[str, object]) -> Message:
+        """The driver describes its own Faults service: the lab need not know its messages beforehand."""
+        with grpc.insecure_channel(f"unix://{self.feed_socket}") as channel:
+            pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+            method = pool.FindServiceByName(_FAULTS).methods_by_name[method_name]
+            request_type = message_factory.GetMessageClass(method.input_type)
+            call = channel.unary_unary(
+                f"/{_FAULTS}/{method_name}",
+                request_serializer=request_type.SerializeToString,
+                response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+            )
+            answer: Message = call(request_type(**fields), timeout=_CALL_SECONDS)
+            return answer
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

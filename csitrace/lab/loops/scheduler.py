@@ -1,0 +1,172 @@
+"""Scheduler: binds pods to the one node, and has the claims of WaitForFirstConsumer classes provisioned for it first.
+
+Messages and order: plugins/volumebinding of kube-scheduler 1.34; its Events come through events.k8s.io.
+"""
+
+import asyncio
+
+from csitrace.lab import objects
+from csitrace.lab.apiserver.resources import (
+    CSI_NODES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    STORAGE_CLASSES,
+)
+from csitrace.lab.clock import timestamp
+from csitrace.lab.program import Program
+from csitrace.lab.recorder import EventRecorder
+from csitrace.lab.status import Object, StatusError
+from csitrace.lab.workqueue import Backoff, WorkQueue
+
+_SCHEDULER_NAME = "default-scheduler"
+_FIRST_RETRY_SECONDS = 1.0  # podInitialBackoffSeconds
+_MAX_RETRY_SECONDS = 10.0  # podMaxBackoffSeconds
+
+
+class UnschedulableError(Exception):
+    """Why no node takes the pod now; the text of its FailedScheduling event."""
+
+
+class PreBindError(Exception):
+    """A node was chosen, and preparing its volumes failed."""
+
+
+class Scheduler:
+    def __init__(self, program: Program) -> None:
+        self._client = program.client
+        self._pace = program.pace
+        self._events = EventRecorder(program.client, _SCHEDULER_NAME, through_events_api=True)
+        self._pods = program.informer(PODS)
+        self._claims = program.informer(PERSISTENT_VOLUME_CLAIMS)
+        self._classes = program.informer(STORAGE_CLASSES)
+        self._nodes = program.informer(NODES)
+        program.informer(CSI_NODES)
+        backoff = Backoff(self._pace.scaled(_FIRST_RETRY_SECONDS), self._pace.scaled(_MAX_RETRY_SECONDS))
+        self._queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule, backoff)
+        self._changed = asyncio.Event()
+        self._pods.on_change(lambda pod, deleted: self._queue.add(objects.key_of(pod)))
+        self._claims.on_change(lambda claim, deleted: self._world_changed())
+        self._nodes.on_change(lambda node, deleted: self._world_changed())
+        program.task(self._queue.run())
+
+    def _world_changed(self) -> None:
+        """What was unschedulable may not be so any more; who waits in PreBind looks again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for pod in self._pods.all():
+            if not pod["spec"].get("nodeName"):
+                self._queue.add(objects.key_of(pod))
+
+    async def _schedule(self, key: tuple[str, str]) -> None:
+        pod = self._pods.get(key[1], key[0])
+        if pod is None or pod["spec"].get("nodeName") or objects.is_terminating(pod):
+            return
+        if pod["spec"].get("schedulerName") != _SCHEDULER_NAME:
+            return
+        try:
+            node_name = self._choose_node(pod)
+        except UnschedulableError as reason:
+            await self._fail(pod, "Unschedulable", str(reason))
+            return
+        try:
+            await self._bind_claims(pod, node_name)
+        except PreBindError as reason:
+            message = f'running PreBind plugin "VolumeBinding": binding volumes: {reason}'
+            await self._fail(pod, "SchedulerError", message)
+            self._queue.add_after(key, self._pace.scaled(_FIRST_RETRY_SECONDS))
+            return
+        await self._client.bind(pod, node_name)
+        namespace, name = key
+        await self._events.normal(
+            pod, "Scheduled", f"Successfully assigned {namespace}/{name} to {node_name}"
+        )
+
+    def _choose_node(self, pod: Object) -> str:
+        nodes = [node for node in self._nodes.all() if not node["spec"].get("unschedulable")]
+        head = f"0/{len(self._nodes.all())} nodes are available"
+        for claim in self._pod_claims(pod, head):
+            storage_class = self._classes.get(claim["spec"].get("storageClassName") or "")
+            waits = storage_class is not None and storage_class["volumeBindingMode"] == "WaitForFirstConsumer"
+            if not objects.is_bound(claim) and not waits:
+                # The tail is empty text plus "not found" since dynamic resources answer for a pod they do not know.
+                raise UnschedulableError(
+                    f"{head}: pod has unbound immediate PersistentVolumeClaims. not found"
+                )
+        ready = [node for node in nodes if (objects.condition(node, "Ready") or {}).get("status") == "True"]
+        if not ready:
+            raise UnschedulableError(
+                f"{head}: {len(nodes)} node(s) had untolerated taint {{node.kubernetes.io/not-ready: }}. "
+                f"{head.replace('nodes are', 'nodes are')}: Preemption is not helpful for scheduling."
+            )
+        return str(ready[0]["metadata"]["name"])
+
+    def _pod_claims(self, pod: Object, head: str) -> list[Object]:
+        claims = []
+        for _, claim_name in objects.claim_volumes(pod):
+            claim = self._claims.get(claim_name, pod["metadata"]["namespace"])
+            if claim is None:
+                raise UnschedulableError(f'{head}: persistentvolumeclaim "{claim_name}" not found. not found')
+            if objects.is_terminating(claim):
+                raise UnschedulableError(
+                    f'{head}: persistentvolumeclaim "{claim_name}" is being deleted. not found'
+                )
+            claims.append(claim)
+        return claims
+
+    async def _bind_claims(self, pod: Object, node_name: str) -> None:
+        """PreBind: ask for each unbound claim to be provisioned for this node, and wait, silently, until all are bound."""
+        namespace = pod["metadata"]["namespace"]
+        unbound = [
+            claim_name
+            for _, claim_name in objects.claim_volumes(pod)
+            if (claim := self._claims.get(claim_name, namespace)) and not objects.is_bound(claim)
+        ]
+        for claim_name in unbound:
+            claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim_name, namespace)
+            if objects.annotations(claim).get(objects.SELECTED_NODE) != node_name:
+                chosen = objects.with_annotations(claim, **{objects.SELECTED_NODE: node_name})
+                await self._client.update(PERSISTENT_VOLUME_CLAIMS, chosen)
+        try:
+            async with asyncio.timeout(self._pace.bind_timeout):
+                for claim_name in unbound:
+                    await self._wait_bound(pod, claim_name)
+        except TimeoutError as error:
+            raise PreBindError("context deadline exceeded") from error
+
+    async def _wait_bound(self, pod: Object, claim_name: str) -> None:
+        namespace = pod["metadata"]["namespace"]
+        selected = False
+        while True:
+            changed = self._changed
+            claim = self._claims.get(claim_name, namespace)
+            if claim is None:
+                raise PreBindError(f'persistentvolumeclaim "{claim_name}" not found')
+            if objects.is_bound(claim) and claim["status"].get("phase") == "Bound":
+                return
+            has_node = objects.SELECTED_NODE in objects.annotations(claim)
+            if selected and not has_node:
+                raise PreBindError(f'selectedNode annotation reset for PVC "{claim_name}"')
+            selected = selected or has_node
+            if self._pods.get(pod["metadata"]["name"], namespace) is None:
+                raise PreBindError(f'pod "{pod["metadata"]["name"]}" not found')
+            await changed.wait()
+
+    async def _fail(self, pod: Object, reason: str, message: str) -> None:
+        await self._events.warning(pod, "FailedScheduling", message)
+        known = objects.condition(pod, "PodScheduled") or {}
+        if (known.get("reason"), known.get("message")) == (reason, message):
+            return
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": timestamp(),
+        }
+        others = [c for c in pod["status"].get("conditions") or [] if c["type"] != "PodScheduled"]
+        try:
+            await self._client.patch(PODS, pod, {"status": {"conditions": [*others, condition]}}, "status")
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise

@@ -1,0 +1,53 @@
+"""How long the lab waits where the real programs wait: the real periods, divided by one factor. Order is never changed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`speed`: 1 waits as a cluster does, 5 a fifth of it. All values in seconds."""
+
+    speed: float = 1.0
+
+    def scaled(self, seconds: float) -> float:
+        return seconds / self.speed
+
+    @property
+    def node_status(self) -> float:
+        """kubelet looks for a changed node status this often (nodeStatusUpdateFrequency)."""
+        return self.scaled(10)
+
+    @property
+    def claim_resync(self) -> float:
+        """PV controller's resync: how often its events about a waiting claim are repeated."""
+        return self.scaled(15)
+
+    @property
+    def lease_renewal(self) -> float:
+        """Leader election's retry period; leases last 15 s."""
+        return self.scaled(5)
+
+    @property
+    def attach_timeout(self) -> float:
+        """Attach/detach controller gives up waiting for the attacher."""
+        return self.scaled(120)
+
+    @property
+    def bind_timeout(self) -> float:
+        """Scheduler's VolumeBinding gives up in PreBind."""
+        return self.scaled(600)
+
+    @property
+    def mount_timeout(self) -> float:
+        """kubelet's time-out of one NodeStage or NodePublish call."""
+        return self.scaled(120)
+
+    @property
+    def call_timeout(self) -> float:
+        """The sidecars' time-out of one controller call (15 s, generous against a busy machine)."""
+        return max(self.scaled(15), 3)
+
+    @property
+    def reconcile(self) -> float:
+        """The reconciler loops of kubelet's volume manager and of the attach/detach controller."""
+        return self.scaled(0.1)

@@ -1,0 +1,121 @@
+"""What happens in the lab: stories of a user's actions and of a driver's faults, told again and again.
+
+Nothing else is scripted: what the control plane, the driver and the kernel make of it is their own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from csitrace.lab.user import IMMEDIATE, WAIT, User
+
+_REST_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """`act` leads to the state the story is about, which is then held for `hold_seconds`; `undo` ends it, with nothing left."""
+
+    name: str
+    act: Callable[[User], Awaitable[None]]
+    undo: Callable[[User], Awaitable[None]]
+    hold_seconds: float = 60.0
+
+
+async def run_story(story: Story, user: User, reached: Callable[[str], None], once: bool = False) -> None:
+    """Tell a story for ever, or `once`, to where it leads. `reached` is called with its name each time it got there."""
+    while True:
+        await story.act(user)
+        reached(story.name)
+        if once:
+            return
+        await user.pause(story.hold_seconds)
+        await story.undo(user)
+        await user.pause(_REST_SECONDS)
+
+
+async def _healthy(user: User) -> None:
+    for name in ("web", "db", "cache"):
+        await user.start(name, IMMEDIATE)
+    for name in ("web", "db", "cache"):
+        await user.until_running(name)
+
+
+async def _replace_cache(user: User) -> None:
+    """The others stay, so that the screen always shows a volume at work."""
+    await user.remove("cache")
+
+
+async def _wait_for_consumer(user: User) -> None:
+    await user.create_claim("report", WAIT)
+    await user.pause(20)
+    await user.create_pod("report", "report")
+    await user.until_running("report")
+
+
+async def _stuck_attach(user: User) -> None:
+    effect = {"fault.ControllerPublishVolume": "INTERNAL"}
+    await user.create_class("csitrace-stuck-attach", **effect)
+    await user.start("orders", "csitrace-stuck-attach")
+    await user.until_attach_fails("orders")
+
+
+async def _failing_stage(user: User) -> None:
+    effect = {"fault.NodeStageVolume": "UNAVAILABLE:count=6"}
+    await user.create_class("csitrace-failing-stage", **effect)
+    await user.start("images", "csitrace-failing-stage")
+    await user.until_mount_fails("images")
+
+
+async def _hung_fuse(user: User) -> None:
+    await user.start("uploads", IMMEDIATE)
+    await user.until_running("uploads")
+    await user.pause(20)
+    await user.driver.set_fault("fuse.*", user.volume_handle("uploads"), "hang")
+    await user.pause(5)
+
+
+async def _let_go(user: User) -> None:
+    await user.driver.clear_faults(user.volume_handle("uploads"))
+    await user.pause(20)
+    await user.remove("uploads")
+
+
+async def _teardown(user: User) -> None:
+    for name in ("batch-1", "batch-2"):
+        await user.start(name, IMMEDIATE)
+    for name in ("batch-1", "batch-2"):
+        await user.until_running(name)
+    await user.pause(20)
+    async with asyncio.TaskGroup() as group:
+        for name in ("batch-1", "batch-2"):
+            group.create_task(user.remove(name))
+
+
+def _removal_of(*names: str) -> Callable[[User], Awaitable[None]]:
+    async def remove(user: User) -> None:
+        for name in names:
+            await user.remove(name)
+
+    return remove
+
+
+HEALTHY = Story("healthy", _healthy, _replace_cache)
+WAIT_FOR_CONSUMER = Story("wait-for-consumer", _wait_for_consumer, _removal_of("report"))
+STUCK_ATTACH = Story("stuck-attach", _stuck_attach, _removal_of("orders"), hold_seconds=180)
+FAILING_STAGE = Story("failing-stage", _failing_stage, _removal_of("images"), hold_seconds=180)
+HUNG_FUSE = Story("hung-fuse", _hung_fuse, _let_go, hold_seconds=90)
+TEARDOWN = Story("teardown", _teardown, _removal_of(), hold_seconds=10)
+
+SCENARIOS: dict[str, tuple[Story, ...]] = {
+    "healthy": (HEALTHY,),
+    "wait-for-consumer": (WAIT_FOR_CONSUMER,),
+    "stuck-attach": (STUCK_ATTACH,),
+    "failing-stage": (FAILING_STAGE,),
+    "hung-fuse": (HUNG_FUSE,),
+    "teardown": (TEARDOWN,),
+    "mixed": (HEALTHY, WAIT_FOR_CONSUMER, STUCK_ATTACH, FAILING_STAGE, HUNG_FUSE, TEARDOWN),
+}
+"""By the name given to `--scenario`: the stories told side by side."""
+
+DEFAULT_SCENARIO = "mixed"

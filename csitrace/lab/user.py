@@ -1,0 +1,165 @@
+"""Who uses the cluster: makes claims and pods, waits for what becomes of them, and removes them, as one does with kubectl."""
+
+import asyncio
+from collections.abc import Callable
+
+from csitrace.lab.apiserver.resources import (
+    CSI_DRIVERS,
+    EVENTS,
+    NAMESPACES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
+)
+from csitrace.lab.driver_program import DriverProgram
+from csitrace.lab.program import Program
+from csitrace.lab.status import Object
+
+NAMESPACE = "demo"
+SYSTEM_NAMESPACES = ("default", "kube-system", "kube-node-lease")
+IMMEDIATE = "csitrace-immediate"
+WAIT = "csitrace-wait"
+
+_GRACE_SECONDS = 2
+_VOLUME_SIZE = "64Mi"
+
+
+class User:
+    def __init__(self, program: Program, driver: DriverProgram) -> None:
+        self.driver = driver
+        self._client = program.client
+        self._pace = program.pace
+        self._pods = program.informer(PODS)
+        self._claims = program.informer(PERSISTENT_VOLUME_CLAIMS)
+        self._volumes = program.informer(PERSISTENT_VOLUMES)
+        self._attachments = program.informer(VOLUME_ATTACHMENTS)
+        self._events = program.informer(EVENTS)
+        self._changed = asyncio.Event()
+        for informer in (self._pods, self._claims, self._volumes, self._attachments, self._events):
+            informer.on_change(lambda obj, deleted: self._wake())
+
+    def _wake(self) -> None:
+        """Whoever waits now looks again; whoever comes later waits for the next change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def set_up(self) -> None:
+        """Namespaces, the driver's object and its two ordinary classes."""
+        for namespace in (*SYSTEM_NAMESPACES, NAMESPACE):
+            await self._client.ensure(NAMESPACES, {"metadata": {"name": namespace}})
+        driver: Object = {
+            "metadata": {"name": self.driver.name},
+            "spec": {"attachRequired": True, "podInfoOnMount": False, "fsGroupPolicy": "None"},
+        }
+        await self._client.ensure(CSI_DRIVERS, driver)
+        await self.create_class(IMMEDIATE, "Immediate")
+        await self.create_class(WAIT, "WaitForFirstConsumer")
+
+    async def create_class(self, name: str, binding_mode: str = "Immediate", **parameters: str) -> None:
+        storage_class: Object = {
+            "metadata": {"name": name},
+            "provisioner": self.driver.name,
+            "volumeBindingMode": binding_mode,
+            "allowVolumeExpansion": True,
+        }
+        if parameters:
+            storage_class["parameters"] = parameters
+        await self._client.ensure(STORAGE_CLASSES, storage_class)
+
+    async def create_claim(self, name: str, class_name: str) -> None:
+        claim = {
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": class_name,
+                "resources": {"requests": {"storage": _VOLUME_SIZE}},
+            },
+        }
+        await self._client.ensure(PERSISTENT_VOLUME_CLAIMS, claim)
+
+    async def create_pod(self, name: str, claim_name: str) -> None:
+        pod = {
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
+            "spec": {
+                "terminationGracePeriodSeconds": _GRACE_SECONDS,
+                "containers": [
+                    {
+                        "name": "app",
+                        "image": "csitrace.dev/workload:lab",
+                        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                    }
+                ],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
+            },
+        }
+        await self._client.ensure(PODS, pod)
+
+    async def start(self, name: str, class_name: str) -> None:
+        """A claim and a pod of the same name."""
+        await self.create_claim(name, class_name)
+        await self.create_pod(name, name)
+
+    async def remove(self, name: str) -> None:
+        """The pod and the claim, together; returns once both and the volume are gone."""
+        volume = self.volume_of(name)
+        for resource in (PODS, PERSISTENT_VOLUME_CLAIMS):
+            await self._client.delete(resource, {"metadata": {"name": name, "namespace": NAMESPACE}})
+        await self.until(lambda: self._pods.get(name, NAMESPACE) is None)
+        await self.until(lambda: self._claims.get(name, NAMESPACE) is None)
+        if volume is not None:
+            volume_name = volume["metadata"]["name"]
+            await self.until(lambda: self._volumes.get(volume_name) is None)
+            await self.until(lambda: self._attachment_of(volume_name) is None)
+
+    async def until_running(self, name: str) -> None:
+        await self.until(lambda: _phase(self._pods.get(name, NAMESPACE)) == "Running")
+
+    async def until_attach_fails(self, name: str) -> None:
+        await self.until(lambda: self._attach_error(name) is not None)
+
+    async def until_mount_fails(self, name: str) -> None:
+        await self.until(lambda: self._has_event(name, "FailedMount"))
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for a state of the objects."""
+        while not holds():
+            await self._changed.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Let the others work; real seconds, at the lab's pace."""
+        await asyncio.sleep(self._pace.scaled(seconds))
+
+    def volume_of(self, claim_name: str) -> Object | None:
+        claim = self._claims.get(claim_name, NAMESPACE)
+        return self._volumes.get(claim["spec"].get("volumeName", "")) if claim else None
+
+    def volume_handle(self, claim_name: str) -> str:
+        """Of a claim that is bound."""
+        volume = self.volume_of(claim_name)
+        if volume is None:
+            raise RuntimeError(f"claim {claim_name} is not bound")
+        return str(volume["spec"]["csi"]["volumeHandle"])
+
+    def _has_event(self, name: str, reason: str) -> bool:
+        return any(
+            event["involvedObject"]["name"] == name and event["reason"] == reason
+            for event in self._events.all()
+        )
+
+    def _attachment_of(self, volume_name: str) -> Object | None:
+        for attachment in self._attachments.all():
+            if attachment["spec"]["source"].get("persistentVolumeName") == volume_name:
+                return attachment
+        return None
+
+    def _attach_error(self, claim_name: str) -> Object | None:
+        volume = self.volume_of(claim_name)
+        attachment = self._attachment_of(volume["metadata"]["name"]) if volume else None
+        error: Object | None = attachment["status"].get("attachError") if attachment else None
+        return error
+
+
+def _phase(pod: Object | None) -> str:
+    return str(pod["status"].get("phase", "")) if pod else ""
