@@ -13,9 +13,9 @@ def provisioner_named(ctx: Context) -> Testimony | None:
     provisioner = annotations.storage_provisioner or annotations.storage_provisioner_beta
     if provisioner:
         return claims(f"{provisioner} is to act", ctx.volume.claim_seq)
-    complaint = ctx.last_event(("ProvisioningFailed", "FailedBinding"))
-    if complaint is not None:
-        return complaint(complaint)
+    refused = ctx.last_event(("ProvisioningFailed", "FailedBinding"))
+    if refused is not None:
+        return complaint(refused)
     return pending("no provisioner named on the claim")
 
 
