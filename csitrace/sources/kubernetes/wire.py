@@ -57,22 +57,22 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     unreadable: list[Unreadable]
 
 
-class _ListMeta(msgspec.Struct, rename="camel", gc=False):
+class _ListMeta(msgspec.Struct, rename="camel", frozen=True, gc=False):
     resource_version: str = ""
     continuation: str = msgspec.field(name="continue", default="")
 
 
-class _List(msgspec.Struct, Generic[T], gc=False):
+class _List(msgspec.Struct, Generic[T], frozen=True, gc=False):
     metadata: _ListMeta = _ListMeta()
     items: list[T] | None = None
 
 
-class _Envelope(msgspec.Struct, gc=False):
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
     type: str
     object: msgspec.Raw
 
 
-class _Annotated(msgspec.Struct, rename="camel", gc=False):
+class _Annotated(msgspec.Struct, rename="camel", frozen=True, gc=False):
     resource_version: str = ""
     annotations: dict[str, str] | None = None
     name: str = ""
@@ -83,11 +83,11 @@ class _Annotated(msgspec.Struct, rename="camel", gc=False):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class _Bare(msgspec.Struct, gc=False):
+class _Bare(msgspec.Struct, frozen=True, gc=False):
     metadata: _Annotated = _Annotated()
 
 
-class _Status(msgspec.Struct, gc=False):
+class _Status(msgspec.Struct, frozen=True, gc=False):
     code: int = 0
     message: str = ""
     reason: str = ""
