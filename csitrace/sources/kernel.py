@@ -77,11 +77,10 @@ class KernelSource:
             except OSError as error:
                 denied = isinstance(error, PermissionError)
                 reason = f"cannot follow the mounts that process {self.pid} sees: {error.strerror or error}"
-                yield Observation(
-                    body=SourceDown(
-                        witness=Witness.KERNEL, scope=self.node_name, reason=reason, denied=denied
-                    )
-                )
+                down = SourceDown(witness=Witness.KERNEL, scope=self.node_name, reason=reason, denied=denied)
+                if down != told:
+                    told = down
+                    yield Observation(body=down)
                 await asyncio.sleep(_DENIED_AGAIN_AFTER if denied else backoff.next())
 
 

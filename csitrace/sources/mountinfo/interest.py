@@ -24,7 +24,7 @@ class Interest:
         """Below this directory, as named and as resolved: mountinfo tells resolved paths, and several distributions make
         /var/lib/kubelet a symbolic link. The root itself is on the node's own disk, so resolving it cannot hang."""
         named = os.path.normpath(kubelet_root)
-        return cls(tuple(dict.fromkeys((named, os.path.realpath(named)))))
+        return cls(tuple(dict.fromkeys(root.rstrip("/") for root in (named, os.path.realpath(named)))))
 
     def path(self, mount_point: str) -> bool:
         return any(
