@@ -15,20 +15,27 @@ from pathlib import Path
 
 import msgspec
 
-from csitrace.lab.controlplane import LabReady, LabSettings, run_lab
+from csitrace.lab import sandbox
+from csitrace.lab.controlplane import LabSettings, run_lab
+from csitrace.lab.names import LabReady
 from csitrace.lab.pace import Pace
 from csitrace.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m csitrace.lab", description=__doc__)
-    parser.add_argument("--directory", type=Path, required=True, help="an empty directory with a short path")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="an empty directory with a short path (default: enter a sandbox of its own)",
+    )
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), default=DEFAULT_SCENARIO)
     parser.add_argument("--speed", type=float, default=1.0, help="divide all waiting by this (default: 1)")
     parser.add_argument("--once", action="store_true", help="tell each story once, and stay where it leads")
     given = parser.parse_args(arguments)
+    directory = given.directory or sandbox.enter().directory
     settings = LabSettings(
-        directory=given.directory,
+        directory=directory,
         stories=SCENARIOS[given.scenario],
         pace=Pace(given.speed),
         once=given.once,

@@ -24,13 +24,11 @@ from csitrace.lab.loops.provisioner import install_provisioner
 from csitrace.lab.loops.pv_controller import PersistentVolumeController
 from csitrace.lab.loops.scheduler import Scheduler
 from csitrace.lab.loops.sidecar import run_sidecar
+from csitrace.lab.names import DRIVER_NAME, NAMESPACE, NODE_NAME, LabReady
 from csitrace.lab.pace import Pace
 from csitrace.lab.program import Program
 from csitrace.lab.scenarios import Story, run_story
-from csitrace.lab.user import NAMESPACE, User
-
-DRIVER_NAME = "ref.csitrace.dev"
-NODE_NAME = "lab-node"
+from csitrace.lab.user import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +39,6 @@ class LabSettings:
     stories: tuple[Story, ...]
     pace: Pace
     once: bool = False
-
-
-class LabReady(msgspec.Struct, frozen=True, kw_only=True):
-    """How to watch a lab that has begun. Paths as strings; `feed`: gRPC address of the driver's trace feed."""
-
-    url: str
-    kubeconfig: str
-    kubelet_root: str
-    node_name: str
-    namespace: str
-    driver_name: str
-    feed: str
 
 
 _SIDECARS: tuple[tuple[str, Callable[[str, Program, DriverClient], Awaitable[None]]], ...] = (

@@ -6,8 +6,12 @@ Nothing else is scripted: what the control plane, the driver and the kernel make
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from csitrace.lab.user import IMMEDIATE, WAIT, User
+from csitrace.lab.names import IMMEDIATE, WAIT
+
+if TYPE_CHECKING:  # the names of the scenarios are also asked by a command line that runs none
+    from csitrace.lab.user import User
 
 _REST_SECONDS = 20.0
 
@@ -17,12 +21,12 @@ class Story:
     """`act` leads to the state the story is about, which is then held for `hold_seconds`; `undo` ends it, with nothing left."""
 
     name: str
-    act: Callable[[User], Awaitable[None]]
-    undo: Callable[[User], Awaitable[None]]
+    act: Callable[["User"], Awaitable[None]]
+    undo: Callable[["User"], Awaitable[None]]
     hold_seconds: float = 60.0
 
 
-async def run_story(story: Story, user: User, reached: Callable[[str], None], once: bool = False) -> None:
+async def run_story(story: Story, user: "User", reached: Callable[[str], None], once: bool = False) -> None:
     """Tell a story for ever, or `once`, to where it leads. `reached` is called with its name each time it got there."""
     while True:
         await story.act(user)
@@ -34,40 +38,40 @@ async def run_story(story: Story, user: User, reached: Callable[[str], None], on
         await user.pause(_REST_SECONDS)
 
 
-async def _healthy(user: User) -> None:
+async def _healthy(user: "User") -> None:
     for name in ("web", "db", "cache"):
         await user.start(name, IMMEDIATE)
     for name in ("web", "db", "cache"):
         await user.until_running(name)
 
 
-async def _replace_cache(user: User) -> None:
+async def _replace_cache(user: "User") -> None:
     """The others stay, so that the screen always shows a volume at work."""
     await user.remove("cache")
 
 
-async def _wait_for_consumer(user: User) -> None:
+async def _wait_for_consumer(user: "User") -> None:
     await user.create_claim("report", WAIT)
     await user.pause(20)
     await user.create_pod("report", "report")
     await user.until_running("report")
 
 
-async def _stuck_attach(user: User) -> None:
+async def _stuck_attach(user: "User") -> None:
     effect = {"fault.ControllerPublishVolume": "INTERNAL"}
     await user.create_class("csitrace-stuck-attach", **effect)
     await user.start("orders", "csitrace-stuck-attach")
     await user.until_attach_fails("orders")
 
 
-async def _failing_stage(user: User) -> None:
+async def _failing_stage(user: "User") -> None:
     effect = {"fault.NodeStageVolume": "UNAVAILABLE:count=6"}
     await user.create_class("csitrace-failing-stage", **effect)
     await user.start("images", "csitrace-failing-stage")
     await user.until_mount_fails("images")
 
 
-async def _hung_fuse(user: User) -> None:
+async def _hung_fuse(user: "User") -> None:
     await user.start("uploads", IMMEDIATE)
     await user.until_running("uploads")
     await user.pause(20)
@@ -75,13 +79,13 @@ async def _hung_fuse(user: User) -> None:
     await user.pause(5)
 
 
-async def _let_go(user: User) -> None:
+async def _let_go(user: "User") -> None:
     await user.driver.clear_faults(user.volume_handle("uploads"))
     await user.pause(20)
     await user.remove("uploads")
 
 
-async def _teardown(user: User) -> None:
+async def _teardown(user: "User") -> None:
     for name in ("batch-1", "batch-2"):
         await user.start(name, IMMEDIATE)
     for name in ("batch-1", "batch-2"):
@@ -92,8 +96,8 @@ async def _teardown(user: User) -> None:
             group.create_task(user.remove(name))
 
 
-def _removal_of(*names: str) -> Callable[[User], Awaitable[None]]:
-    async def remove(user: User) -> None:
+def _removal_of(*names: str) -> Callable[["User"], Awaitable[None]]:
+    async def remove(user: "User") -> None:
         for name in names:
             await user.remove(name)
 

@@ -14,13 +14,9 @@ from csitrace.lab.apiserver.resources import (
     VOLUME_ATTACHMENTS,
 )
 from csitrace.lab.driver_program import DriverProgram
+from csitrace.lab.names import IMMEDIATE, NAMESPACE, SYSTEM_NAMESPACES, WAIT
 from csitrace.lab.program import Program
 from csitrace.lab.status import Object
-
-NAMESPACE = "demo"
-SYSTEM_NAMESPACES = ("default", "kube-system", "kube-node-lease")
-IMMEDIATE = "csitrace-immediate"
-WAIT = "csitrace-wait"
 
 _GRACE_SECONDS = 2
 _VOLUME_SIZE = "64Mi"

@@ -85,7 +85,10 @@ class AttachDetachController:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            for attachment in self._desired() | self._started:
+            desired = self._desired()
+            for attachment in desired:
+                self._queue.add_unless_failing(attachment)  # a failed attach waits for its back-off
+            for attachment in self._started - desired:
                 self._queue.add(attachment)
             await asyncio.sleep(self._pace.reconcile)
 

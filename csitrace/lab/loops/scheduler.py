@@ -45,18 +45,34 @@ class Scheduler:
         backoff = Backoff(self._pace.scaled(_FIRST_RETRY_SECONDS), self._pace.scaled(_MAX_RETRY_SECONDS))
         self._queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule, backoff)
         self._changed = asyncio.Event()
+        self._ready_nodes: set[str] = set()
         self._pods.on_change(lambda pod, deleted: self._queue.add(objects.key_of(pod)))
-        self._claims.on_change(lambda claim, deleted: self._world_changed())
-        self._nodes.on_change(lambda node, deleted: self._world_changed())
+        self._claims.on_change(self._claim_changed)
+        self._nodes.on_change(self._node_changed)
         program.task(self._queue.run())
 
-    def _world_changed(self) -> None:
-        """What was unschedulable may not be so any more; who waits in PreBind looks again."""
+    def _claim_changed(self, claim: Object, deleted: bool) -> None:
+        """A pod that waits for this claim may be schedulable now; who waits in PreBind looks again."""
         self._changed.set()
         self._changed = asyncio.Event()
-        for pod in self._pods.all():
-            if not pod["spec"].get("nodeName"):
+        namespace, name = objects.key_of(claim)
+        for pod in self._unscheduled():
+            if (
+                pod["metadata"]["namespace"] == namespace
+                and name in dict(objects.claim_volumes(pod)).values()
+            ):
                 self._queue.add(objects.key_of(pod))
+
+    def _node_changed(self, node: Object, deleted: bool) -> None:
+        """Only a node that becomes ready changes anything for a pod that found none."""
+        name, ready = node["metadata"]["name"], not deleted and _is_ready(node)
+        if ready and name not in self._ready_nodes:
+            for pod in self._unscheduled():
+                self._queue.add(objects.key_of(pod))
+        (self._ready_nodes.add if ready else self._ready_nodes.discard)(name)
+
+    def _unscheduled(self) -> list[Object]:
+        return [pod for pod in self._pods.all() if not pod["spec"].get("nodeName")]
 
     async def _schedule(self, key: tuple[str, str]) -> None:
         pod = self._pods.get(key[1], key[0])
@@ -93,11 +109,11 @@ class Scheduler:
                 raise UnschedulableError(
                     f"{head}: pod has unbound immediate PersistentVolumeClaims. not found"
                 )
-        ready = [node for node in nodes if (objects.condition(node, "Ready") or {}).get("status") == "True"]
+        ready = [node for node in nodes if _is_ready(node)]
         if not ready:
             raise UnschedulableError(
                 f"{head}: {len(nodes)} node(s) had untolerated taint {{node.kubernetes.io/not-ready: }}. "
-                f"{head.replace('nodes are', 'nodes are')}: Preemption is not helpful for scheduling."
+                f"preemption: {head}: {len(nodes)} Preemption is not helpful for scheduling."
             )
         return str(ready[0]["metadata"]["name"])
 
@@ -170,3 +186,7 @@ class Scheduler:
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
+
+
+def _is_ready(node: Object) -> bool:
+    return (objects.condition(node, "Ready") or {}).get("status") == "True"
