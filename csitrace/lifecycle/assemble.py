@@ -1,15 +1,27 @@
 """Joining: from everything the state holds, one Volume value, with the marks of when each step was first seen done."""
 
-from dataclasses import replace
-
 from immutables import Map
+from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import EMPTY, Call, EventFact, Mark, MountFact, State, StepStatus, Use, Volume
-from csitrace.lifecycle.steps import BACKWARD, FORWARD
+from csitrace.lifecycle.steps import BACKWARD, FORWARD, Step
 from csitrace.lifecycle.views import Testimony
-from csitrace.model.events import ObjectListed, Stamp, TraceEvent, Witness
+from csitrace.lifecycle.witnessed import Attest
+from csitrace.model.events import (
+    MountAppeared,
+    MountVanished,
+    ObjectAdded,
+    ObjectDeleted,
+    ObjectListed,
+    ObjectModified,
+    RpcFinished,
+    RpcStarted,
+    Stamp,
+    TraceEvent,
+    Witness,
+)
 from csitrace.model.kubernetes import (
     Event,
     PersistentVolume,
@@ -25,6 +37,8 @@ EVENTS_KEPT = 48
 ENDED_USES_KEPT = 4
 LATE_NS = 2 * SECOND
 """A server's time older than this against our own sight means we saw it late (after an outage), so the server's is better."""
+
+Marks = Map[tuple[str, Witness], Mark]
 
 NOT_CSI_PREFIX = "kubernetes.io/"
 
@@ -236,22 +250,45 @@ def _with_marks(state: State, volume: Volume, event: TraceEvent) -> Volume:
     return replace(volume, marks=_marks(Context(state, volume), volume.marks, event))
 
 
-def _marks(
-    ctx: Context, marks: Map[tuple[str, Witness], Mark], event: TraceEvent
-) -> Map[tuple[str, Witness], Mark]:
-    """`marks` with what has become done, and without what is no longer so while the pod stays."""
+def _marks(ctx: Context, marks: Marks, event: TraceEvent) -> Marks:
+    """`marks` with what has become done, and without what is no longer so while the pod stays.
+
+    Only the witness that speaks is asked: no fact of one changes what another has shown.
+    """
     leaving = ctx.use is not None and (ctx.use.ended_at is not None or ctx.use.pod.is_terminating)
-    for step in BACKWARD if leaving or ctx.use is None else FORWARD:
-        for witness, attest in step.attests.items():
-            testimony = attest(ctx)
-            done = testimony is not None and testimony.status is StepStatus.DONE
-            if done == ((step.id, witness) in marks):
-                continue
-            if done and testimony is not None:
-                marks = marks.set((step.id, witness), _mark(testimony, event))
-            elif testimony is not None and testimony.status is not StepStatus.UNKNOWN:
-                marks = marks.delete((step.id, witness))
+    table = _BACKWARD if leaving or ctx.use is None else _FORWARD
+    for step_id, witness, attest in table[_speaker(event)]:
+        testimony = attest(ctx)
+        done = testimony is not None and testimony.status is StepStatus.DONE
+        if done == ((step_id, witness) in marks):
+            continue
+        if done and testimony is not None:
+            marks = marks.set((step_id, witness), _mark(testimony, event))
+        elif testimony is not None and testimony.status is not StepStatus.UNKNOWN:
+            marks = marks.delete((step_id, witness))
     return marks
+
+
+def _speaker(event: TraceEvent) -> Witness | None:
+    """Whose fact it is; None for one that may change what any of them is taken to say."""
+    return _SPEAKERS.get(type(event.body))
+
+
+def _attests(steps: tuple[Step, ...]) -> dict[Witness | None, tuple[tuple[str, Witness, Attest], ...]]:
+    everything = tuple(
+        (step.id, witness, attest) for step in steps for witness, attest in step.attests.items()
+    )
+    speakers: tuple[Witness | None, ...] = (*Witness, None)
+    return {who: tuple(row for row in everything if who in (row[1], None)) for who in speakers}
+
+
+_FORWARD, _BACKWARD = _attests(FORWARD), _attests(BACKWARD)
+
+_SPEAKERS: dict[type, Witness] = {
+    **dict.fromkeys((ObjectListed, ObjectAdded, ObjectModified, ObjectDeleted), Witness.KUBERNETES),
+    **dict.fromkeys((RpcStarted, RpcFinished), Witness.DRIVER),
+    **dict.fromkeys((MountAppeared, MountVanished), Witness.KERNEL),
+}
 
 
 def _mark(testimony: Testimony, event: TraceEvent) -> Mark:

@@ -6,8 +6,9 @@ event does not grow with the number of volumes.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.assemble import CALLS_KEPT, assemble, is_foreign

@@ -1,9 +1,9 @@
 """Folding FUSE facts: totals, a bounded window of recent intervals for rates, and a bounded tail of sampled operations."""
 
-from dataclasses import replace
 from typing import TypeVar
 
 from immutables import Map
+from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.state import FuseState, FuseWindow, State

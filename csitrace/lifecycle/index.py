@@ -9,10 +9,10 @@ The keys are those the cluster itself goes by: `PV.spec.claimRef.uid`, `PV.spec.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from immutables import Map
+from msgspec.structs import replace
 
 from csitrace.lifecycle.paths import PublishPath, StagingPath, parse_path, staging_digest
 from csitrace.lifecycle.state import EMPTY, State, Stored

@@ -1,6 +1,6 @@
 """Folding what sources say of themselves: heard or silent, since when, and whether their absence of facts counts."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from csitrace.lifecycle.state import SourceState, State
 from csitrace.model.events import ListCompleted, SourceDown, SourceGap, SourceUp, TraceEvent

@@ -1,6 +1,7 @@
 """Time as data: integer nanoseconds since the Unix epoch (UTC); durations are integer nanoseconds, too."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 MICROSECOND = 1_000
 MILLISECOND = 1_000_000
@@ -10,6 +11,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 
+@lru_cache(maxsize=8_192)
 def parse_rfc3339(text: str | None) -> int | None:
     """Nanoseconds of an RFC 3339 time as Kubernetes writes it (`2026-01-02T03:04:05Z`, with or without fraction).
 
