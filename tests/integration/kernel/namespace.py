@@ -29,8 +29,13 @@ class MountNamespace:
         self.root = root
         self.pid = str(process.pid)
 
-    def mount_tmpfs(self, name: str) -> None:
-        self._ask("mount", "tmpfs", self._path(name), "tmpfs", 0)
+    def mount_tmpfs(self, name: str, flags: int = 0) -> None:
+        """`flags`: MS_* of mount(2)."""
+        self._ask("mount", "tmpfs", self._path(name), "tmpfs", flags)
+
+    def change(self, name: str, flags: int) -> None:
+        """The propagation of a mount (MS_SHARED, MS_SLAVE, MS_UNBINDABLE)."""
+        self._ask("mount", "", self._path(name), "", flags)
 
     def bind(self, name: str, onto: str) -> None:
         self._ask("mount", self._path(name), self._path(onto), "", _MS_BIND)

@@ -152,6 +152,49 @@ async def test_a_remount_is_told_as_the_same_mount_with_other_options(
         assert not any(isinstance(body, MountVanished) for body in listener.heard)
 
 
+_FLAGS = {
+    "read-only, nosuid": 1 | 2,
+    "nodev, noexec": 4 | 8,
+    "synchronous, dirsync": 16 | 128,
+    "noatime, nodiratime": 1024 | 2048,
+    "strictatime": 1 << 24,
+    "nosymfollow": 256,
+    "lazytime": 1 << 25,
+}
+
+
+@pytest.mark.parametrize("flags", list(_FLAGS.values()), ids=list(_FLAGS))
+async def test_every_option_is_told_in_the_words_of_mountinfo(
+    namespace: MountNamespace, way: str, flags: int
+) -> None:
+    """statmount tells bits where mountinfo tells words; no reader can tell which of them was asked."""
+    namespace.mount_tmpfs("a", flags)
+    async with listening(_source(namespace, way)) as listener:
+        await listener.until_listed()
+        assert listener.mounts == namespace.mounts()
+        assert listener.mounts
+
+
+async def test_propagation_is_told_in_the_words_of_mountinfo(namespace: MountNamespace, way: str) -> None:
+    """Shared, slave of a peer group, both, unbindable."""
+    shared, slave, unbindable = 1 << 20, 1 << 19, 1 << 17
+    namespace.mount_tmpfs("a")
+    namespace.change("a", shared)
+    for name in ("b", "c"):
+        namespace.bind("a", name)
+        namespace.change(name, slave)
+    namespace.change("c", shared)
+    namespace.mount_tmpfs("d")
+    namespace.change("d", unbindable)
+    async with listening(_source(namespace, way)) as listener:
+        await listener.until_listed()
+        assert listener.mounts == namespace.mounts()
+        words = {
+            word.partition(":")[0] for mount in listener.mounts.values() for word in mount.propagation.split()
+        }
+        assert words == {"shared", "master", "unbindable"}
+
+
 async def test_mounts_elsewhere_are_not_told(namespace: MountNamespace, way: str, tmp_path: Path) -> None:
     """Neither a mount outside the kubelet's root nor one at the root itself."""
     inner = namespace.root / "a"
