@@ -1,6 +1,6 @@
 """The watch screen as a program: a session in, screens out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from time import monotonic
 from typing import ClassVar
@@ -16,6 +16,7 @@ from csitrace.tui.help import HelpScreen
 from csitrace.tui.keys import Scope, bindings
 from csitrace.tui.palette import KeyCommands
 from csitrace.tui.screen import WatchScreen
+from csitrace.tui.volume import VolumeScreen
 from csitrace.tui.volumes import VolumesScreen
 from csitrace.tui.watched import Watched
 
@@ -23,9 +24,10 @@ TICK_SECONDS = 1.0
 
 
 class CsitraceApp(App[None]):
-    """Draws `watched` until the user leaves. `filter_text` is the list's first filter; raises `FilterError` when it is wrong.
+    """Draws `watched` until the user leaves.
 
-    `failure` is why it ended, when it did not end by the user's wish.
+    `take_in` brings the facts in and is run as long as the screen is open. `filter_text` is the list's first filter;
+    `FilterError` when it is wrong. `failure` is why the program ended, when it was not the user's wish.
     """
 
     TITLE = "csitrace"
@@ -33,11 +35,14 @@ class CsitraceApp(App[None]):
     BINDINGS = bindings(Scope.EVERYWHERE)
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {KeyCommands}
 
-    def __init__(self, watched: Watched, filter_text: str = "") -> None:
+    def __init__(
+        self, watched: Watched, take_in: Callable[[], Awaitable[None]] | None = None, filter_text: str = ""
+    ) -> None:
         super().__init__()
         self.watched = watched
+        self._take_in = take_in
         self.failure: CsitraceError | None = None
-        self.frames = Frames(self._paint, self.set_timer, monotonic)
+        self.frames = Frames(self._paint, self._later, monotonic)
         self._first_filter = parse_volume_filter(filter_text)
 
     def get_default_screen(self) -> Screen[None]:
@@ -49,14 +54,18 @@ class CsitraceApp(App[None]):
     def on_mount(self) -> None:
         self.watched.on_change(self.frames.request)
         self.set_interval(TICK_SECONDS, self._tick)
-        self.run_worker(self._take_in_facts(), exclusive=True)
+        if self._take_in is not None:
+            self.run_worker(self._take_in_facts(self._take_in))
 
-    async def _take_in_facts(self) -> None:
+    async def _take_in_facts(self, take_in: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self.watched.run()
+            await take_in()
         except CsitraceError as error:
             self.failure = error
             self.exit(return_code=error.exit_code)
+
+    def _later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self.set_timer(max(seconds, 0.001), callback)  # Textual's timers take no time of 0
 
     def _paint(self) -> None:
         for screen in self.screen_stack[-1:]:
@@ -66,10 +75,11 @@ class CsitraceApp(App[None]):
     def _tick(self) -> None:
         for screen in self.screen_stack[-1:]:
             if isinstance(screen, WatchScreen):
-                screen.tick(self.watched.overview().now)
+                screen.tick(self.watched.now)
+        self.frames.request()
 
     def action_pause(self) -> None:
-        if self.watched.playhead().mode == "LIVE":
+        if self.watched.playhead.mode == "LIVE":
             self.watched.pause()
         else:
             self.watched.follow()
@@ -80,7 +90,9 @@ class CsitraceApp(App[None]):
         self.frames.request()
 
     def action_change(self, direction: int) -> None:
-        self.watched.jump_change(direction, getattr(self.screen, "key", None))
+        key = self.screen.key if isinstance(self.screen, VolumeScreen) else ""
+        if not self.watched.jump_change(direction, key):
+            self.notify("No further change of a stage." if direction > 0 else "No earlier change of a stage.")
         self.frames.request()
 
     def action_mark(self) -> None:

@@ -17,9 +17,14 @@ class Block(TonedView):
     """Shows what a drawing function returns. Lines that did not change are not drawn again."""
 
     def __init__(
-        self, draw: DrawLines | None = None, *, id: str | None = None, focusable: bool = False
+        self,
+        draw: DrawLines | None = None,
+        *,
+        id: str | None = None,
+        classes: str = "",
+        focusable: bool = False,
     ) -> None:
-        super().__init__(id=id)
+        super().__init__(id=id, classes=classes)
         self.can_focus = focusable
         self._draw = draw
         self._now = 0

@@ -1,6 +1,8 @@
 """Where a filter is typed. What is understood takes effect while typing; what is not says where and why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
@@ -9,8 +11,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 from csitrace.errors import FilterError
-from csitrace.lifecycle.filter import Filter, parse_volume_filter
-from csitrace.lifecycle.views import VolumeRow
+from csitrace.lifecycle.filter import Filter
 from csitrace.tui.block import Block
 from csitrace.tui.lines import Line, Tone, line, wrap
 
@@ -30,27 +31,28 @@ class FilterBar(Vertical):
     class Changed(Message):
         """Another filter is to be used. `done`: the bar was closed."""
 
-        filter: Filter[VolumeRow]
+        filter: Filter[Any]
         done: bool = False
 
-    def __init__(self) -> None:
-        super().__init__(id="filterbar")
-        self._before = parse_volume_filter("")
-        self._good = self._before
+    def __init__(self, read: Callable[[str], Filter[Any]], example: str) -> None:
+        super().__init__()
+        self._read, self._example = read, example
+        self._before = read("")
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="driver:ebs and stuck>30s and not ns:dev", select_on_focus=False)
-        yield Block(id="filter-error")
+        yield Input(placeholder=self._example, select_on_focus=False)
+        yield Block()
 
-    def open(self, current: Filter[VolumeRow]) -> None:
-        self._before = self._good = current
+    def open(self, current: Filter[Any]) -> None:
+        """Let the user change `current`."""
+        self._before = current
         self.display = True
         field = self.query_one(Input)
         field.value = current.text
         field.cursor_position = len(current.text)
         field.focus()
 
-    def _close(self, chosen: Filter[VolumeRow]) -> None:
+    def _close(self, chosen: Filter[Any]) -> None:
         self.display = False
         self.post_message(self.Changed(chosen, done=True))
 
@@ -59,22 +61,22 @@ class FilterBar(Vertical):
         if not self.display:
             return
         try:
-            self._good = parse_volume_filter(event.value)
+            chosen = self._read(event.value)
         except FilterError as error:
             self._explain(event.value, error)
             return
-        self.query_one("#filter-error", Block).show(lambda now, width: [], 0)
-        self.post_message(self.Changed(self._good))
+        self.query_one(Block).show(lambda now, width: [], 0)
+        self.post_message(self.Changed(chosen))
 
     def _on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         try:
-            self._close(parse_volume_filter(event.value))
+            self._close(self._read(event.value))
         except FilterError as error:
             self._explain(event.value, error)
 
     def _explain(self, text: str, error: FilterError) -> None:
-        self.query_one("#filter-error", Block).show(lambda now, width: error_lines(text, error, width), 0)
+        self.query_one(Block).show(lambda now, width: error_lines(text, error, width), 0)
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "escape":

@@ -15,9 +15,13 @@ class Footer(Block):
         self._keys: list[Key] = [key for key in keys_of(scope, Scope.EVERYWHERE) if key.label]
 
     def _lines_of_keys(self, now: int, width: int) -> list[Line]:
-        spans: list[Span] = [(" ", Tone.PLAIN)]
+        spans: list[Span] = []
         for key in self._keys:
-            spans += [(key.shown, Tone.STRONG), (f" {key.label}  ", Tone.DIM)]
+            spans += [
+                ("  " if spans else " ", Tone.PLAIN),
+                (key.shown, Tone.STRONG),
+                (f" {key.label}", Tone.DIM),
+            ]
         return [line(*spans)]
 
     async def _on_click(self, event: events.Click) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from csitrace.lifecycle.views import Severity, VolumeRow, WitnessView
 from csitrace.model.events import Witness
-from csitrace.model.times import SECOND, format_duration, format_rfc3339
+from csitrace.model.times import SECOND
 from csitrace.tui.lines import Line, Span, Tone, fit, line, width_of
+from csitrace.tui.text import clock_text, seconds_text
 from csitrace.tui.watched import Overview, Playhead
 
 WITNESS_NAMES = {Witness.KUBERNETES: "kubernetes", Witness.DRIVER: "drivers", Witness.KERNEL: "nodes"}
@@ -75,14 +76,9 @@ def witness_line(view: WitnessView, now: int) -> Line:
     if not view.total:
         return line((f"{name} – not asked", Tone.DIM))
     silent = 0 if view.last_at is None else now - view.last_at
-    age = f" {format_duration(silent // SECOND * SECOND)}".replace(".0s", "s") if silent >= _QUIET_NS else ""
+    age = f" {seconds_text(silent)} ago" if silent >= _QUIET_NS else ""
     if view.up == view.total:
         count = "" if view.witness is Witness.KUBERNETES else f" {view.up}/{view.total}"
         return line(f"{name} ", ("●", Tone.GOOD), f"{count}{age}")
     tone = Tone.UNKNOWN if view.up else Tone.BAD
     return line(f"{name} ", (f"{'▲' if view.up else '✗'} {view.up}/{view.total}{age}", tone))
-
-
-def clock_text(at: int) -> str:
-    """`14:02:11.480`, UTC."""
-    return format_rfc3339(at)[11:23]

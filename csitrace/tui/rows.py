@@ -6,10 +6,11 @@ from typing import Any
 
 from csitrace.lifecycle.filter import Filter
 from csitrace.lifecycle.views import Severity, VolumeRow
-from csitrace.model.times import SECOND, format_duration
+from csitrace.model.times import format_duration
 from csitrace.tui.columns import Column
 from csitrace.tui.lines import Line, Tone, line, shorten_middle
 from csitrace.tui.signs import PHASE_LETTERS, SEVERITY, phase_strip
+from csitrace.tui.text import seconds_text
 
 FINDING_TONES = {Severity.STUCK: Tone.BAD, Severity.SLOW: Tone.UNKNOWN, Severity.UNKNOWN: Tone.UNKNOWN}
 
@@ -40,7 +41,7 @@ def _step(row: VolumeRow, now: int, width: int) -> Line:
 
 
 def _for(row: VolumeRow, now: int, width: int) -> Line:
-    return line(("-" if row.since is None else duration_text(now - row.since), _tone(row)))
+    return line(("-" if row.since is None else seconds_text(now - row.since), _tone(row)))
 
 
 def _node(row: VolumeRow, now: int, width: int) -> Line:
@@ -79,11 +80,6 @@ COLUMNS: tuple[Column[VolumeRow], ...] = (
     Column("p99", _p99, 5, 6, priority=5, right=True),
     Column("FINDING", _finding, 16, 22, weight=6),
 )
-
-
-def duration_text(duration_ns: int) -> str:
-    """For a column that is drawn once a second: whole seconds."""
-    return format_duration(duration_ns) if duration_ns >= 10 * SECOND else f"{max(duration_ns, 0) // SECOND}s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,14 @@ class WatchScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         self.show(self.watched.overview())
 
+    def copy(self, command: str) -> None:
+        """Put a command on the clipboard of the user's terminal (OSC 52: over SSH, too)."""
+        if not command:
+            self.notify("There is no command to run for this volume.")
+            return
+        self.app.copy_to_clipboard(command)
+        self.notify(f"Copied: {command}", markup=False)
+
     def tick(self, now: int) -> None:
         """Time went on, nothing else changed."""
         self.query_one("#header", Block).tick(now)

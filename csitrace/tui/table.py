@@ -14,7 +14,7 @@ from textual.strip import Strip
 from csitrace.tui.block import DrawLines
 from csitrace.tui.columns import GAP, Column, Placed, place
 from csitrace.tui.keys import Scope, bindings
-from csitrace.tui.lines import Line, Span, Tone, fit, line, wrap
+from csitrace.tui.lines import Line, Span, Tone, dimmed, fit, line, wrap
 from csitrace.tui.toned import TonedView
 
 Row = TypeVar("Row")
@@ -25,8 +25,8 @@ _HEADER = 1
 class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
     """Rows of one type under a header that stays. Rows are any sequence, so a million of them may be read lazily.
 
-    The cursor stays on the same row (by key) when the order changes. Until the user moves it, it stays on the first line,
-    which is where the worst is.
+    The cursor stays on the same row (by key) when the order changes. Until the user moves it, it rests on the first line,
+    which is where the worst is (`rest_last`: on the last, which is where the newest is).
     """
 
     BINDINGS = bindings(Scope.TABLE)
@@ -67,15 +67,19 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
         key: Callable[[Row], object],
         *,
         empty: DrawLines | None = None,
+        rest_last: bool = False,
         id: str | None = None,  # Textual's own name for it
     ) -> None:
         super().__init__(id=id)
         self._columns = columns
         self._key = key
         self._empty = empty
+        self._rest_last = rest_last
         self._rows: Sequence[Row] = ()
         self._now = 0
+        self._stale = False
         self._placed: tuple[Placed[Row], ...] = ()
+        self._placed_width = -1
         self._held: object = None  # key of the row the user put the cursor on; None: nobody did yet
         self._empty_lines: list[Line] = []
         self.lines_drawn = 0
@@ -89,25 +93,27 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
         """The row under the cursor; None in an empty table."""
         return self._rows[self.cursor] if self.cursor < len(self._rows) else None
 
-    def show(self, rows: Sequence[Row], now: int) -> None:
-        """Draw these rows from now on. Lines whose row is the same object as before are not drawn again."""
+    def show(self, rows: Sequence[Row], now: int, *, stale: bool = False) -> None:
+        """Draw these rows from now on. Lines whose row is equal to the one before are not drawn again.
+
+        `stale`: what the rows tell may no longer be so; they are drawn dim.
+        """
         before, self._rows, self._now = self._rows, rows, now
-        top = int(self.scroll_offset.y)
-        under = self.cursor
-        if self._held is not None and rows:
-            under = self._find(self._held, near=under)
-        under = min(under, max(len(rows) - 1, 0))
+        top, under = int(self.scroll_offset.y), self._under_cursor()
         if len(rows) != len(before):
             self.virtual_size = Size(self.size.width, len(rows) + _HEADER)
-        if top and under != self.cursor:
+        if self._held is None and self._rest_last:
+            self.scroll_to(y=len(rows), animate=False, immediate=True)
+        elif top and under != self.cursor:
             self.scroll_to(y=max(0, top + under - self.cursor), animate=False, immediate=True)
-        moved = under != self.cursor or (rows and not before)
+        same = under == self.cursor and under < min(len(rows), len(before)) and rows[under] == before[under]
         self._set_cursor(under)
-        if rows and before:
+        if rows and before and stale == self._stale:
             self._refresh_changed(before)
         else:
+            self._stale = stale
             self.refresh()
-        if moved or (rows and under < len(before) and rows[under] is not before[under]):
+        if not same:
             self.post_message(self.Moved(self))
 
     def tick(self, now: int) -> None:
@@ -116,7 +122,7 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
         if not self._rows:
             self.refresh()
             return
-        for placed in self._placed:
+        for placed in self._place():
             if placed.column.ticks:
                 self.refresh(Region(placed.left, _HEADER, placed.width, max(self.size.height - _HEADER, 0)))
 
@@ -137,10 +143,11 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
             self.move_to(self._find(key, near=self.cursor))
 
     def release(self) -> None:
-        """Let the cursor go back to the first line and stay there until it is moved again."""
+        """Let the cursor go back to where it rests, until it is moved again."""
         self._held = None
-        self._set_cursor(0)
-        self.scroll_to(y=0, animate=False, immediate=True)
+        self._set_cursor(self._under_cursor())
+        self._scroll_to_cursor()
+        self.post_message(self.Moved(self))
 
     def action_move(self, lines: int) -> None:
         self.move_to(self.cursor + lines)
@@ -149,12 +156,11 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
         self.action_move(pages * max(self.size.height - _HEADER - 1, 1))
 
     def action_first(self) -> None:
-        """The first line, and to stay there whatever comes: where new problems appear."""
-        self.release()
-        self.post_message(self.Moved(self))
+        """The first line: if the cursor rests there, it stays there whatever comes."""
+        self.move_to(0) if self._rest_last else self.release()
 
     def action_last(self) -> None:
-        self.move_to(len(self._rows) - 1)
+        self.release() if self._rest_last else self.move_to(len(self._rows) - 1)
 
     def render_line(self, y: int) -> Strip:
         self.lines_drawn += 1
@@ -168,15 +174,23 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
             return Strip.blank(width, self.rich_style)
         row, now = self._rows[index], self._now
         spans = self._side_by_side(lambda placed: placed.column.cell(row, now, placed.width))
+        spans = dimmed(spans) if self._stale else spans
         return self.strip(spans, width, self._cursor_style() if index == self.cursor else None)
 
     def _render_header(self, width: int) -> Strip:
         spans = self._side_by_side(lambda placed: line(placed.column.title))
         return self.strip(spans, width, self.get_component_rich_style("table--header", partial=True))
 
+    def _place(self) -> tuple[Placed[Row], ...]:
+        """The columns for the width there is, which a scroll bar that comes or goes changes without a resize."""
+        width = self.scrollable_content_region.width
+        if width != self._placed_width:
+            self._placed, self._placed_width = place(self._columns, width), width
+        return self._placed
+
     def _side_by_side(self, cell: Callable[[Placed[Row]], Line]) -> Line:
         spans: list[Span] = []
-        for placed in self._placed:
+        for placed in self._place():
             if spans:
                 spans.append((" " * GAP, Tone.PLAIN))
             spans.extend(fit(cell(placed), placed.width, placed.column.right))
@@ -192,6 +206,13 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
 
     def _cursor_style(self) -> Style:
         return self.get_component_rich_style("table--cursor", partial=True)
+
+    def _under_cursor(self) -> int:
+        """The row the cursor belongs on now: the one it was put on, else the one it rests on."""
+        last = max(len(self._rows) - 1, 0)
+        if self._held is None or not self._rows:
+            return last if self._rest_last else 0
+        return self._find(self._held, near=min(self.cursor, last))
 
     def _find(self, key: object, near: int) -> int:
         """Where the row with `key` is now; `near` (or the end) when it is gone."""
@@ -220,7 +241,7 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
         for index in range(top, top + max(self.size.height - _HEADER, 0)):
             old = before[index] if index < len(before) else None
             new = self._rows[index] if index < len(self._rows) else None
-            if old is not new:
+            if old is not new and old != new:
                 self._refresh_row(index)
 
     def _refresh_row(self, index: int) -> None:
@@ -229,7 +250,6 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
             self.refresh(Region(0, y, self.size.width, 1))
 
     def _on_resize(self, event: events.Resize) -> None:
-        self._placed = place(self._columns, event.size.width)
         self.virtual_size = Size(event.size.width, len(self._rows) + _HEADER)
         self.call_after_refresh(self._scroll_to_cursor)
 

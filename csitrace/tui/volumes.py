@@ -13,6 +13,7 @@ from csitrace.tui.rows import COLUMNS, FINDING_TONES, ORDERS, Arrangement, next_
 from csitrace.tui.screen import WatchScreen
 from csitrace.tui.signs import SEVERITY_WORDS
 from csitrace.tui.table import Table
+from csitrace.tui.text import clock_text
 from csitrace.tui.volume import VolumeScreen
 from csitrace.tui.watched import Overview, Watched
 
@@ -33,7 +34,7 @@ class VolumesScreen(WatchScreen):
         yield Block(id="view")
         yield Table(COLUMNS, lambda row: row.key, empty=self._empty, id="volumes")
         yield Block(id="verdict")
-        yield FilterBar()
+        yield FilterBar(parse_volume_filter, "driver:ebs and stuck>30s and not ns:dev")
 
     def on_mount(self) -> None:
         self.table.focus()
@@ -46,7 +47,7 @@ class VolumesScreen(WatchScreen):
         super().show(overview)
         self._overview = overview
         rows = self._arrangement.arrange(overview.rows, self.order, self.filter, overview.now)
-        self.table.show(rows, overview.now)
+        self.table.show(rows, overview.now, stale=overview.stale_since is not None)
         self.query_one("#view", Block).show(self._view_lines, overview.now)
         self._show_verdict()
 
@@ -58,14 +59,16 @@ class VolumesScreen(WatchScreen):
         return empty_lines(self._overview, self.filter.text)
 
     def _view_lines(self, now: int, width: int) -> list[Line]:
-        """How the list differs from "all, worst first"; nothing when it does not."""
-        if not self.filter and self.order is ORDERS[0]:
-            return []
-        shown = f"{len(self.table.rows):,} of {len(self._overview.rows):,} shown"
-        chosen = line(" filter ", (self.filter.text, Tone.STRONG), f"  {shown} ") if self.filter else line()
-        return [
-            line(chosen, (f" sorted by {self.order.name}" if self.order is not ORDERS[0] else "", Tone.DIM))
-        ]
+        """How the list differs from "all, worst first, live"; nothing when it does not."""
+        parts: list[Line] = []
+        if (since := self._overview.stale_since) is not None:
+            parts.append(line((f"as of {clock_text(since)}: Kubernetes is not heard since", Tone.UNKNOWN)))
+        if self.filter:
+            shown = f" {len(self.table.rows):,} of {len(self._overview.rows):,} shown"
+            parts.append(line("filter ", (self.filter.text, Tone.STRONG), shown))
+        if self.order is not ORDERS[0]:
+            parts.append(line((f"sorted by {self.order.name}", Tone.DIM)))
+        return [line(" ", *(line(part, "   ") for part in parts))] if parts else []
 
     def _show_verdict(self) -> None:
         row = self.table.row
@@ -98,11 +101,7 @@ class VolumesScreen(WatchScreen):
 
     def action_copy(self) -> None:
         row = self.table.row
-        if row is None or not row.verdict.command:
-            self.notify("There is no command to run for this volume.")
-            return
-        self.app.copy_to_clipboard(row.verdict.command)
-        self.notify(f"Copied: {row.verdict.command}", markup=False)
+        self.copy(row.verdict.command if row is not None else "")
 
     def action_filter(self) -> None:
         self.query_one(FilterBar).open(self.filter)

@@ -1,17 +1,19 @@
-"""One moment of a session as the screens draw it. Screens ask `Watched` and nothing else."""
+"""One moment of a session as the screens draw it: values, and the protocol through which the screens ask for them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from csitrace.lifecycle.facts import Fact
 from csitrace.lifecycle.state import FuseState, Use, Volume
 from csitrace.lifecycle.views import SpanView, StepView, VolumeRow, WitnessView
+from csitrace.lifecycle.witnesses import QuestionView
 from csitrace.model.events import TraceEvent, Witness
 
 
 @dataclass(frozen=True, slots=True)
 class Playhead:
-    """Where on the time line the screen stands. `mode`: LIVE, PAUSED or REPLAY; `at`: ns; `seq` of `tail_seq` facts."""
+    """Where on the time line the screen stands. `mode`: LIVE, PAUSED or REPLAY; `at`: ns; `seq`: of `tail_seq` facts."""
 
     mode: str
     at: int
@@ -20,48 +22,51 @@ class Playhead:
 
     @property
     def behind(self) -> int:
+        """How many facts have come in that are not shown."""
         return max(self.tail_seq - self.seq, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the list shows. `now` is the clock while following, else the playhead's time."""
+    """What the list shows. `now`: the clock while following, else the playhead's time."""
 
     title: str
     now: int
     playhead: Playhead
     rows: Sequence[VolumeRow]
     witnesses: tuple[WitnessView, ...]
-    other_volumes: int = 0  # not CSI: recognised and left out
-    skipped: int = 0  # facts nobody could read
+    other_volumes: int = 0  # not served by CSI: recognised and left out
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One line of the witnesses' table: a question, each witness's answer, whether they contradict each other."""
-
-    question: str
-    answers: Mapping[Witness, str]
-    disagreement: bool = False
+    @property
+    def stale_since(self) -> int | None:
+        """When Kubernetes was last heard, if it is not heard now: then nothing here is live."""
+        for view in self.witnesses:
+            if view.witness is Witness.KUBERNETES and view.total and not view.up:
+                return view.last_at or 0
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What one volume's screen shows, for one of its pods (`use`, None: for the volume alone)."""
+    """What one volume's screen shows, for one of its pods (`use`; None: for the volume alone).
 
+    `silent`: per (witness, node) that is not heard, when it was last heard (ns): what it told before is as of then.
+    """
+
+    now: int
     volume: Volume
     row: VolumeRow
     use: Use | None = None
     steps: tuple[StepView, ...] = ()
     way_back: tuple[StepView, ...] = ()
     spans: tuple[SpanView, ...] = ()
-    answers: tuple[Answer, ...] = ()
+    questions: tuple[QuestionView, ...] = ()
     fuse: tuple[FuseState, ...] = ()
-    silent_nodes: Mapping[str, int] | None = None  # node whose FUSE facts are stale -> ns of the last one
+    silent: Mapping[tuple[Witness, str], int] = field(default_factory=dict)
 
 
 class FactLog(Protocol):
-    """The facts so far, by seq."""
+    """The facts so far, by seq. What is not kept any more is left out."""
 
     @property
     def first_seq(self) -> int: ...
@@ -69,8 +74,10 @@ class FactLog(Protocol):
     @property
     def tail_seq(self) -> int: ...
 
-    def events(self, first: int, last: int) -> Sequence[TraceEvent]:
-        """The facts from `first` to `last`, both included, in order; what is not kept any more is left out."""
+    def event(self, seq: int) -> TraceEvent | None: ...
+
+    def events(self, first: int, last: int) -> Iterable[TraceEvent]:
+        """Those with first <= seq <= last, in order."""
         ...
 
 
@@ -78,38 +85,38 @@ class Watched(Protocol):
     """A session as the screens see it."""
 
     @property
+    def now(self) -> int: ...
+
+    @property
+    def playhead(self) -> Playhead: ...
+
+    @property
     def facts(self) -> FactLog: ...
 
     def overview(self) -> Overview: ...
 
     def detail(self, key: str, pod_uid: str = "") -> Detail | None:
-        """The volume with this key at the playhead; None when there is no such volume (yet, or any more)."""
+        """The volume at the playhead; None where there is no such volume (yet, or any more)."""
         ...
 
     def relevant(self, key: str) -> Callable[[TraceEvent], bool]:
-        """Which facts concern the volume."""
+        """Which facts concern the volume, by what is known of it at the playhead."""
         ...
 
-    def describe(self, event: TraceEvent) -> str:
-        """A fact in one line for people."""
+    def describe(self, event: TraceEvent) -> Fact:
+        """Who says it, and the fact in one line."""
         ...
-
-    def playhead(self) -> Playhead: ...
 
     def pause(self) -> None: ...
 
     def follow(self) -> None: ...
 
-    def step(self, count: int) -> None: ...
+    def step(self, events: int) -> None: ...
 
-    def jump_change(self, direction: int, key: str | None = None) -> None: ...
+    def jump_change(self, direction: int, key: str) -> bool: ...
 
     def mark(self, text: str) -> None: ...
 
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """`callback` is called after changes, at most once per turn of the event loop."""
-        ...
-
-    async def run(self) -> None:
-        """Take in facts until there are no more."""
+    def on_change(self, listener: Callable[[], None]) -> object:
+        """`listener` is called after changes, at most once per turn of the event loop."""
         ...

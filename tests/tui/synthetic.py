@@ -1,11 +1,13 @@
 """Made-up moments of a session: every kind of row, step and witness that the screens must be able to draw."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.facts import Fact, describe
+from csitrace.lifecycle.history import History
+from csitrace.lifecycle.state import StepStatus, Volume
 from csitrace.lifecycle.views import Evidence, Severity, Verdict, VolumeRow, WitnessView
-from csitrace.model.events import Marked, TraceEvent, Witness
+from csitrace.model.events import TraceEvent, Witness
 from csitrace.model.times import DAY, HOUR, MILLISECOND, MINUTE, SECOND, parse_rfc3339
 from csitrace.tui.watched import Detail, Overview, Playhead
 
@@ -59,9 +61,19 @@ REFUSED = Verdict(
     holder="external-attacher → driver",
     since=NOW - 4 * MINUTE - 12 * SECOND,
     evidence=(
-        Evidence(Witness.DRIVER, "ControllerPublishVolume answered FAILED_PRECONDITION, 9 times", 41, NOW - 9 * SECOND),
+        Evidence(
+            Witness.DRIVER,
+            "ControllerPublishVolume answered FAILED_PRECONDITION, 9 times",
+            41,
+            NOW - 9 * SECOND,
+        ),
         Evidence(Witness.KUBERNETES, "VolumeAttachment csi-8d… names n1, attached for 9d", 12, NOW - 9 * DAY),
-        Evidence(Witness.KUBERNETES, "node n1 is not Ready: kubelet stopped posting node status", 30, NOW - 5 * MINUTE),
+        Evidence(
+            Witness.KUBERNETES,
+            "node n1 is not Ready: kubelet stopped posting node status",
+            30,
+            NOW - 5 * MINUTE,
+        ),
         Evidence(Witness.KERNEL, "nothing is mounted on n3"),
     ),
     command="kubectl taint node n1 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
@@ -76,7 +88,7 @@ ROWS: tuple[VolumeRow, ...] = (
     row("ml/features", ops_per_second=3412.4, p99_ns=int(1.9 * MILLISECOND), errors=0),
     row("ml/train-cache", Severity.MOVING, "FUSE daemon has not answered INIT", phases=phases("●●◐○"), step_id="16a",
         step_title="NodeStageVolume", since=NOW - 38 * SECOND,
-        verdict=Verdict(Severity.MOVING, "16a", "kubelet on n5 waits for NodeStageVolume: the FUSE daemon has not answered INIT.")),
+        verdict=Verdict(Severity.MOVING, "16a", "kubelet n5 waits for NodeStageVolume: the FUSE daemon has not answered INIT.")),
     row("dev/scratch", Severity.WAITING, "waits for a pod, as asked", phases=phases("○○○○"), stage="Schedule", step_id="2",
         step_title="scheduler sees the pod", since=NOW - 3 * MINUTE, node_names=(), pods=()),
     row("data/archive", Severity.UNKNOWN, "unknown since 40s: node n7 is silent", driver="s3.csi.aws.com",
@@ -97,59 +109,38 @@ WITNESSES = (
 
 
 @dataclass
-class SyntheticFacts:
-    """Facts by seq from 1."""
-
-    all: Sequence[TraceEvent] = ()
-    first_seq: int = 1
-
-    @property
-    def tail_seq(self) -> int:
-        return len(self.all)
-
-    def events(self, first: int, last: int) -> Sequence[TraceEvent]:
-        return self.all[max(first, 1) - 1 : last]
-
-
-@dataclass
 class Synthetic:
     """A session made of values. Tests change its fields and call `changed()`, as a session does when facts came in."""
 
     rows: Sequence[VolumeRow] = ROWS
     witnesses: tuple[WitnessView, ...] = WITNESSES
-    details: dict[str, Detail] = field(default_factory=dict)
-    facts: SyntheticFacts = field(default_factory=SyntheticFacts)
-    title: str = "prod-eu-1"
     now: int = NOW
     mode: str = "LIVE"
-    seq: int = 0
     other_volumes: int = 0
     asked: list[tuple[object, ...]] = field(default_factory=list)
-    callbacks: list[Callable[[], None]] = field(default_factory=list)
-    overviews: int = 0
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    facts: History = field(default_factory=History)
 
     def changed(self) -> None:
-        for callback in self.callbacks:
-            callback()
+        for listener in self.listeners:
+            listener()
+
+    @property
+    def playhead(self) -> Playhead:
+        return Playhead(self.mode, self.now, 0 if self.mode == "LIVE" else -66, 0)
 
     def overview(self) -> Overview:
-        self.overviews += 1
-        return Overview(self.title, self.now, self.playhead(), self.rows, self.witnesses, self.other_volumes)
+        return Overview("prod-eu-1", self.now, self.playhead, self.rows, self.witnesses, self.other_volumes)
 
     def detail(self, key: str, pod_uid: str = "") -> Detail | None:
-        detail = self.details.get(key)
-        if detail is None or not pod_uid:
-            return detail
-        return replace(detail, use=next(use for use in detail.volume.uses if use.pod_uid == pod_uid))
+        row = next((row for row in self.rows if row.key == key), None)
+        return Detail(self.now, Volume(key), row) if row is not None else None
 
     def relevant(self, key: str) -> Callable[[TraceEvent], bool]:
         return lambda event: True
 
-    def describe(self, event: TraceEvent) -> str:
-        return event.body.text if isinstance(event.body, Marked) else type(event.body).__name__
-
-    def playhead(self) -> Playhead:
-        return Playhead(self.mode, self.now, self.seq or self.facts.tail_seq, self.facts.tail_seq)
+    def describe(self, event: TraceEvent) -> Fact:
+        return describe(event)
 
     def pause(self) -> None:
         self.mode = "PAUSED"
@@ -159,17 +150,16 @@ class Synthetic:
         self.mode = "LIVE"
         self.asked.append(("follow",))
 
-    def step(self, count: int) -> None:
-        self.asked.append(("step", count))
+    def step(self, events: int) -> None:
+        self.asked.append(("step", events))
 
-    def jump_change(self, direction: int, key: str | None = None) -> None:
+    def jump_change(self, direction: int, key: str) -> bool:
         self.asked.append(("jump_change", direction, key))
+        return True
 
     def mark(self, text: str) -> None:
         self.asked.append(("mark", text))
 
-    def on_change(self, callback: Callable[[], None]) -> None:
-        self.callbacks.append(callback)
-
-    async def run(self) -> None:
-        return None
+    def on_change(self, listener: Callable[[], None]) -> object:
+        self.listeners.append(listener)
+        return listener

@@ -1,0 +1,44 @@
+"""Times, durations, sizes and sparklines in few cells."""
+
+from collections.abc import Sequence
+
+from csitrace.model.events import Stamp
+from csitrace.model.times import DAY, SECOND, format_duration, format_rfc3339
+from csitrace.tui.signs import STAMP
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def clock_text(at: int) -> str:
+    """`14:02:11.480`, UTC."""
+    return format_rfc3339(at)[11:23]
+
+
+def moment_text(at: int | None, stamp: Stamp, now: int) -> str:
+    """A time of day (a date, where it is longer ago than a day), with the sign of a time that nobody saw pass."""
+    if at is None:
+        return "" if stamp is not Stamp.INFERRED else STAMP[stamp]
+    text = format_rfc3339(at)
+    shown = text[:10] if now - at >= DAY else text[11:23] if stamp is not Stamp.SERVER else text[11:19]
+    return STAMP[stamp] + shown
+
+
+def seconds_text(duration_ns: int) -> str:
+    """A duration for what is drawn once a second: whole seconds."""
+    return format_duration(duration_ns) if duration_ns >= 10 * SECOND else f"{max(duration_ns, 0) // SECOND}s"
+
+
+def size_text(count: int) -> str:
+    """Bytes in binary units: `512 B`, `1.5 KiB`, `20 MiB`."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.1f} {units[0]}" if value < 10 and units[0] != "B" else f"{value:.0f} {units[0]}"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The last `width` values as bars of eight heights, the highest being the greatest of them; a blank for 0."""
+    shown = values[-width:] if width > 0 else ()
+    top = max(shown, default=0.0)
+    return "".join(_LEVELS[min(int(value / top * 8), 7)] if value > 0 and top else " " for value in shown)
