@@ -1,6 +1,7 @@
 """The harness itself: what it starts works, and what it stops is gone."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import leftovers, mounts, objects
+from tests.cluster.harness import leftovers, mounts, objects, storage
 from tests.cluster.harness.cluster import Cluster, reap_orphans
 from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.kubectl import Kubectl
-from tests.cluster.harness.processes import marked
+from tests.cluster.harness.processes import ProcessId, marked
 
 _SHARED_DIRECTORIES = (Path("/run/containerd/s"), Path("/var/log/containers"), Path("/var/lib/cni"))
 
@@ -62,6 +63,24 @@ def test_down_leaves_nothing_but_logs(fresh: Cluster) -> None:
     _assert_gone(fresh, containers)
     assert _outside() == before
     assert {entry.name for entry in fresh.directory.iterdir()} == {"lock", "logs"}
+
+
+def test_down_does_not_wait_for_a_hung_volume(fresh: Cluster) -> None:
+    """With a volume's FUSE process frozen and a pod's read of it stuck, down still ends and removes everything."""
+    fresh.up()
+    kubectl = fresh.kubectl()
+    kubectl.apply(
+        objects.claim("data", storage.WAITING_CLASS),
+        objects.pod("pod", objects.LOCAL, claims=("data",)),
+    )
+    kubectl.wait("condition=Ready", "pod/pod", timeout_s=120)
+    containers = leftovers.container_ids(fresh.node.directory)
+    (fuse,) = [process for process in marked(fresh.directory) if "driver_ref.fs" in _command_line(process)]
+    fuse.signal(signal.SIGSTOP)
+    with pytest.raises(ClusterError, match="no answer"):
+        kubectl("exec", "pod", "--", "touch", "/data/file", timeout_s=3)
+    fresh.down()
+    _assert_gone(fresh, containers)
 
 
 def test_a_killed_run_is_cleared_away_by_the_next(fresh: Cluster) -> None:
@@ -131,6 +150,10 @@ def _assert_gone(cluster: Cluster, containers: list[str]) -> None:
     assert marked(cluster.directory) == []
     assert mounts.below(cluster.directory) == []
     assert leftovers.container_processes(set(containers)) == []
+
+
+def _command_line(process: ProcessId) -> str:
+    return Path(f"/proc/{process.pid}/cmdline").read_text().replace("\0", " ")
 
 
 def _outside() -> set[Path]:

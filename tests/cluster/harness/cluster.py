@@ -13,7 +13,7 @@ from tests.cluster.harness.controlplane import control_plane, write_kubeconfig
 from tests.cluster.harness.errors import ClusterError, UnavailableError
 from tests.cluster.harness.kubectl import Kubectl
 from tests.cluster.harness.node import Node
-from tests.cluster.harness.processes import Processes, ProcessId, Program, marked, marked_directories
+from tests.cluster.harness.processes import Processes, ProcessId, Program, marked_directories
 from tests.cluster.harness.tools import build_all
 
 BASE_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
@@ -41,7 +41,7 @@ def require_machine() -> None:
     missing = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
     if missing:
         raise UnavailableError(f"missing programs; run: apt-get install -y {' '.join(missing)}")
-    foreign = leftovers.foreign_kubelet(own={process.pid for process in marked()})
+    foreign = leftovers.foreign_kubelet()
     if foreign is not None:
         raise UnavailableError(
             f"this machine is a Kubernetes node already (kubelet, pid {foreign}); "
@@ -92,7 +92,7 @@ class Cluster:
                     self._start_storage(tools)
             except BaseException:
                 if not self.processes.ledger().complete:
-                    self._clear()
+                    self._clear_after_failure()
                 raise
 
     def down(self) -> None:
@@ -107,8 +107,9 @@ class Cluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def kill(self, part: str) -> None:
-        """kill -9 one part and wait until it is gone; what it started goes on."""
-        self.processes.signal(part, signal.SIGKILL)
+        """kill -9 one part and wait until it is gone; it stays so until restarted, and what it started goes on."""
+        with self.processes.locked():
+            self.processes.kill(part)
 
     def suspend(self, part: str) -> None:
         """Freeze a part: it keeps its connections and answers nothing, as one that hangs."""
@@ -124,9 +125,17 @@ class Cluster:
             self._restart(part)
 
     def revive(self) -> list[str]:
-        """Start again whatever has ended, as kubelet would restart containers; returns their names."""
+        """Start again whatever has ended, killed or not; returns the names."""
         with self.processes.locked():
             return self._revive()
+
+    def restart_ended(self) -> None:
+        """Start again the kept parts that ended by themselves."""
+        if self.processes.ended_by_themselves():
+            with self.processes.locked():
+                for part in self.processes.ended_by_themselves():
+                    self._announce(f"starting {part} again")
+                    self._restart(part)
 
     def _start(self, tools: dict[str, Path], owner: ProcessId | None) -> None:
         shutil.rmtree(self.processes.logs, ignore_errors=True)
@@ -155,6 +164,7 @@ class Cluster:
         self._launch(storage.driver(self.node))
         for program in storage.sidecars(self.node, tools, self.kubeconfig):
             self._launch(program)
+        self._launch(storage.keeper(self.directory))
         self.kubectl().wait(
             f"jsonpath={{.spec.drivers[*].name}}={storage.DRIVER_NAME}", f"csinode/{self.node.name}"
         )
@@ -180,6 +190,12 @@ class Cluster:
             self._announce(f"starting {name} again")
             self._restart(name)
         return ended
+
+    def _clear_after_failure(self) -> None:
+        try:
+            self._clear()
+        except (ClusterError, OSError) as error:
+            self._announce(f"cleaning up failed too: {error}")
 
     def _clear(self) -> None:
         self.processes.stop_all()

@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import signal
 from contextlib import suppress
 from pathlib import Path
 
 from tests.cluster.harness import mounts
 from tests.cluster.harness.errors import ClusterError
-from tests.cluster.harness.processes import ProcessId
+from tests.cluster.harness.processes import ProcessId, all_pids, kill_all, marker
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _CNI_CACHE = Path("/var/lib/cni")
@@ -27,7 +26,7 @@ def container_ids(node: Path) -> list[str]:
 def container_processes(ids: set[str]) -> list[ProcessId]:
     """What runs in the cgroups of these containers."""
     found = []
-    for pid in _pids():
+    for pid in all_pids():
         with suppress(OSError):
             paths = Path(f"/proc/{pid}/cgroup").read_text().split()
             process = ProcessId.of(pid)
@@ -42,9 +41,7 @@ def clear_node(node: Path) -> None:
     Works on what is on disk and in /proc alone: containerd and its shims may be long dead.
     """
     ids = container_ids(node)
-    for process in container_processes(set(ids)):
-        process.signal(signal.SIGKILL)
-        process.gone_within(5)
+    kill_all(lambda: container_processes(set(ids)))
     _remove_shim_sockets(node)
     mounts.detach_below(node)
     for container in ids:
@@ -59,7 +56,7 @@ def clear_node(node: Path) -> None:
 
 def clear_shared() -> None:
     """Remove the directories that kubelets and runtimes share, once empty and no kubelet runs on this machine."""
-    if any(_command(pid) == "kubelet" for pid in _pids()):
+    if any(_command(pid) == "kubelet" for pid in all_pids()):
         return
     for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (_DEVICE_PLUGINS / name).unlink(missing_ok=True)
@@ -76,9 +73,9 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=False)
 
 
-def foreign_kubelet(own: set[int]) -> int | None:
+def foreign_kubelet() -> int | None:
     """The pid of a kubelet that no harness started, if this machine is a node already."""
-    return next((pid for pid in _pids() if _command(pid) == "kubelet" and pid not in own), None)
+    return next((pid for pid in all_pids() if _command(pid) == "kubelet" and marker(pid) is None), None)
 
 
 def _remove_shim_sockets(node: Path) -> None:
@@ -92,10 +89,6 @@ def _remove_cgroup(cgroup: Path) -> None:
     for child in (entry for entry in cgroup.iterdir() if entry.is_dir()):
         _remove_cgroup(child)
     cgroup.rmdir()
-
-
-def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
 def _command(pid: int) -> str:

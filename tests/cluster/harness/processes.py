@@ -32,13 +32,18 @@ _POLL_S = 0.05
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run. ``ready`` says when it serves: an https URL answering 200, or ``unix://`` and a socket's path."""
+    """What to run.
+
+    ``ready`` says when it serves: an https URL answering 200, or ``unix://`` and a socket's path. ``kept``: in a
+    usual cluster it would be a container, and is started again when it ends by itself.
+    """
 
     name: str
     argv: list[str]
     env: dict[str, str] = {}
     ready: str = ""
     ready_within_s: float = 60.0
+    kept: bool = False
 
 
 class ProcessId(msgspec.Struct, frozen=True):
@@ -99,10 +104,11 @@ class ProcessId(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A program and the process it became."""
+    """A program and the process it became. ``killed``: on purpose, so that it stays so until it is restarted."""
 
     program: Program
     process: ProcessId
+    killed: bool = False
 
 
 class Ledger(msgspec.Struct):
@@ -198,19 +204,37 @@ class Processes:
         self.start(entry.program)
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to one part (SIGKILL: and wait until it is gone). Its children are not touched."""
-        process = self.process(name)
-        process.signal(number)
-        if number == signal.SIGKILL and not process.gone_within(10):
-            raise ClusterError(f"{name} (pid {process.pid}) is still there 10 s after SIGKILL")
+        """Send a signal to one part. Its children are not touched."""
+        self.process(name).signal(number)
 
-    def stop_all(self, grace_s: float = 5.0) -> None:
-        """End every recorded program, last started first, then whatever else carries this cluster's marker."""
-        for entry in reversed(self.ledger().started):
-            entry.process.end(grace_s)
-        for process in marked(self.directory):
-            process.signal(signal.SIGKILL)
+    def kill(self, name: str) -> None:
+        """kill -9 one part, wait until it is gone, and record that this was wanted. Its children are not touched."""
+        entry = self._entry(name)
+        self._record(msgspec.structs.replace(entry, killed=True))
+        entry.process.signal(signal.SIGKILL)
+        if not entry.process.gone_within(10):
+            raise ClusterError(f"{name} (pid {entry.process.pid}) is still there 10 s after SIGKILL")
+
+    def ended_by_themselves(self) -> list[str]:
+        """The kept parts that are gone though nobody killed them."""
+        return [
+            entry.program.name
+            for entry in self.ledger().started
+            if entry.program.kept and not entry.killed and not entry.process.alive
+        ]
+
+    def stop_all(self, grace_s: float = 3.0) -> None:
+        """End every recorded program, last started first, then whatever else carries this cluster's marker.
+
+        One that waits for a hung volume dies only with the volume's FUSE process, so nothing is waited for between
+        the first SIGKILL and the last.
+        """
+        started = [entry.process for entry in reversed(self.ledger().started)]
+        for process in started:
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)  # a suspended process would sit on its SIGTERM
             process.gone_within(grace_s)
+        kill_all(lambda: [process for process in started if process.alive] + marked(self.directory))
         self._reap()
 
     def forget(self) -> None:
@@ -269,29 +293,41 @@ class Processes:
             del self._children[pid]
 
 
-def marked(directory: Path | None = None) -> list[ProcessId]:
-    """Every process carrying a cluster's marker: that of ``directory``, or of any cluster."""
-    return [process for process, owner in _markers() if directory is None or owner == directory]
+def kill_all(remaining: Callable[[], list[ProcessId]], within_s: float = 10.0) -> None:
+    """SIGKILL what ``remaining`` finds until it finds nothing, since what is killed may have just forked."""
+    deadline = time.monotonic() + within_s
+    while processes := remaining():
+        if time.monotonic() > deadline:
+            pids = ", ".join(str(process.pid) for process in processes)
+            raise ClusterError(f"still there {within_s:g} s after SIGKILL: pid {pids}")
+        for process in processes:
+            process.signal(signal.SIGKILL)
+        processes[0].gone_within(1)
+
+
+def marked(directory: Path) -> list[ProcessId]:
+    """Every process that carries the marker of the cluster in ``directory``."""
+    return [process for pid in all_pids() if marker(pid) == directory and (process := ProcessId.of(pid))]
 
 
 def marked_directories() -> set[Path]:
     """The directories of all clusters that have a process on this machine."""
-    return {owner for _, owner in _markers()}
+    return {directory for pid in all_pids() if (directory := marker(pid)) is not None}
 
 
-def _markers() -> Iterator[tuple[ProcessId, Path]]:
+def marker(pid: int) -> Path | None:
+    """The directory of the cluster that ``pid`` belongs to; None for any other process and for this one."""
     prefix = f"{MARKER}=".encode()
-    for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
-        if pid == os.getpid():
-            continue
-        try:
-            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:  # gone meanwhile, or another user's
-            continue
-        value = next((v for v in variables if v.startswith(prefix)), None)
-        process = ProcessId.of(pid) if value is not None else None
-        if value is not None and process is not None:
-            yield process, Path(os.fsdecode(value[len(prefix) :]))
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # gone meanwhile, or another user's
+        return None
+    values = [variable[len(prefix) :] for variable in variables if variable.startswith(prefix)]
+    return Path(os.fsdecode(values[0])) if values and pid != os.getpid() else None
+
+
+def all_pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
 def _answers(ready: str, directory: Path) -> bool:

@@ -50,6 +50,7 @@ def driver(node: Node) -> Program:
             f"--feed={driver_feed(node)}",
         ],
         ready=f"unix://{socket}",
+        kept=True,
     )
 
 
@@ -67,6 +68,16 @@ def sidecars(node: Node, tools: dict[str, Path], kubeconfig: Path) -> list[Progr
                 "--v=5",
                 *flags,
             ],
+            kept=True,
         )
         for name, flags in _EXTRA_FLAGS.items()
     ]
+
+
+def keeper(directory: Path) -> Program:
+    """What restarts driver and sidecars of the cluster in ``directory`` when they end by themselves."""
+    return Program(
+        name="keeper",
+        argv=[sys.executable, "-m", "tests.cluster.harness.keeper", str(directory)],
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[3])},
+    )
