@@ -1,6 +1,7 @@
 """A real FUSE mount for a test: started as a program, spoken to over its control socket, and never left behind."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -115,6 +116,7 @@ class MountedVolume:
         self.control_path = directory / "control"
         self.log_path = directory / "log"
         self._controls: list[Control] = []
+        self._programs: list[subprocess.Popen[bytes]] = []
         self.path.mkdir(exist_ok=True)
         self.source.mkdir(exist_ok=True)
         command = [
@@ -154,6 +156,28 @@ class MountedVolume:
             control.close()
         return totals[op].count if op in totals else 0
 
+    def start_program(self, *command: str) -> "subprocess.Popen[bytes]":
+        """A program that may get stuck in the mount, in place of the test; ended after the daemon is."""
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._programs.append(program)
+        return program
+
+    def waiting(self) -> int:
+        """How many requests the kernel waits for, asked without touching the mount (fusectl)."""
+        return int((self.connections / str(self.hello.connection) / "waiting").read_text())
+
+    def abort(self) -> None:
+        """Cut the connection between the kernel and the daemon."""
+        (self.connections / str(self.hello.connection) / "abort").write_text("1")
+
+    @functools.cached_property
+    def connections(self) -> Path:
+        """The kernel's table of FUSE connections; many machines mount it at /sys/fs/fuse/connections, not all."""
+        directory = self.control_path.with_name("connections")
+        directory.mkdir()
+        subprocess.run(["mount", "-t", "fusectl", "none", str(directory)], check=True)
+        return directory
+
     def log(self) -> str:
         return self.log_path.read_text()
 
@@ -181,6 +205,11 @@ class MountedVolume:
         finally:
             while self.is_mounted():
                 self.detach()
+            if "connections" in vars(self):
+                subprocess.run(["umount", str(self.connections)], check=True)
+            for program in self._programs:
+                program.kill()
+                program.wait(PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager
