@@ -9,7 +9,7 @@ import contextlib
 import errno
 import math
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from csitrace.model.events import (
@@ -59,7 +59,7 @@ class KernelSource:
     def name(self) -> str:
         return self.node_name
 
-    async def observe(self) -> AsyncIterator[Observation]:
+    async def observe(self) -> AsyncGenerator[Observation, None]:
         """Until closed. What the kernel refuses is told once as `SourceDown`, and tried again."""
         backoff = Backoff()
         told: SourceDown | None = None

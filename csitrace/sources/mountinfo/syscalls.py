@@ -8,13 +8,13 @@ import ctypes
 import errno
 import fcntl
 import os
-import struct
 import sys
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
-_SYS_STATMOUNT, _SYS_LISTMOUNT = 457, 458
+_SYS_LISTMOUNT = 458
+_STATMOUNT, _NO_FLAGS = ctypes.c_long(457), ctypes.c_int(0)
 
 _FSOPEN_CLOEXEC, _FSCONFIG_CMD_CREATE, _FSMOUNT_CLOEXEC = 1, 6, 1
 _MOUNT_ATTR_RDONLY_NOSUID_NODEV_NOEXEC = 0xF
@@ -25,7 +25,8 @@ FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW = 0x0100_0000, 0x0200_0000, 0x400
 
 _NS_GET_MNTNS_ID = 0x8008_B705
 _LSMT_ROOT = 0xFFFF_FFFF_FFFF_FFFF
-_ID_REQUEST = struct.Struct("=IIQQQ")  # size, spare, mount id, mask or last id, namespace id
+_REQUEST_WORDS = 4  # struct mnt_id_req: size (and an unused half), mount id, mask or last id, namespace id
+_REQUEST_ID, _REQUEST_PARAMETER = 1, 2
 _LIST_AT_ONCE = 4096
 
 
@@ -83,38 +84,37 @@ def open_detached(fs_type: str) -> int:
 
 
 class MountCalls:
-    """listmount(2) and statmount(2) on one mount namespace, with buffers that are used again. Not for two threads at once."""
+    """listmount(2) and statmount(2) on one mount namespace. Arguments and buffers are used again, since preparing them costs as
+    much as the calls; so not for two threads at once."""
 
     def __init__(self, namespace_id: int) -> None:
-        self._namespace_id = namespace_id
-        self._request = ctypes.create_string_buffer(_ID_REQUEST.size)
+        self._request = (ctypes.c_uint64 * _REQUEST_WORDS)(_REQUEST_WORDS * 8, 0, 0, namespace_id)
+        self._request_at = ctypes.byref(self._request)
         self._ids = (ctypes.c_uint64 * _LIST_AT_ONCE)()
         self._resize(4096)
 
     def _resize(self, size: int) -> None:
         self._reply = ctypes.create_string_buffer(size)
-        self._view = memoryview(self._reply).cast("B")
+        self._reply_size = ctypes.c_size_t(size)
 
     def list_ids(self) -> list[int]:
         """The unique ids of all mounts of the namespace, ascending: the order in which they were made."""
         ids: list[int] = []
-        last = 0
+        self._request[_REQUEST_ID] = _LSMT_ROOT
         while True:
-            _ID_REQUEST.pack_into(self._request, 0, _ID_REQUEST.size, 0, _LSMT_ROOT, last, self._namespace_id)
-            count = _call(_SYS_LISTMOUNT, self._request, self._ids, ctypes.c_size_t(_LIST_AT_ONCE), 0)
+            self._request[_REQUEST_PARAMETER] = ids[-1] if ids else 0
+            count = _call(_SYS_LISTMOUNT, self._request_at, self._ids, ctypes.c_size_t(_LIST_AT_ONCE), 0)
             ids += self._ids[:count]
             if count < _LIST_AT_ONCE:
                 return ids
-            last = ids[-1]
 
     def stat(self, unique_id: int, mask: int) -> bytes:
         """`struct statmount` with its strings. FileNotFoundError (ENOENT) for a mount that is gone."""
-        _ID_REQUEST.pack_into(self._request, 0, _ID_REQUEST.size, 0, unique_id, mask, self._namespace_id)
-        while True:
-            result = _libc.syscall(_SYS_STATMOUNT, self._request, self._reply, len(self._view), 0)
-            if result == 0:
-                return bytes(self._view[: int.from_bytes(self._view[:4], sys.byteorder)])
+        self._request[_REQUEST_ID] = unique_id
+        self._request[_REQUEST_PARAMETER] = mask
+        while _libc.syscall(_STATMOUNT, self._request_at, self._reply, self._reply_size, _NO_FLAGS) < 0:
             code = ctypes.get_errno()
             if code != errno.EOVERFLOW:
                 raise OSError(code, os.strerror(code))
-            self._resize(2 * len(self._view))
+            self._resize(2 * len(self._reply))
+        return self._reply[: int.from_bytes(self._reply[:4], sys.byteorder)]

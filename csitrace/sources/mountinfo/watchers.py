@@ -20,6 +20,7 @@ import math
 import os
 import select
 import struct
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -43,8 +44,9 @@ _AFTER_UNEXPLAINED_WAKE = 0.05
 """Seconds until known mounts are looked at again after a wake-up without news. The kernel wakes pollers of mountinfo before it
 queues the fanotify events of the same change, so news mostly follow at once and explain it."""
 
-_AFTER_NEWS = 1.0
-"""Seconds until known mounts are looked at again after news, in case these hid a remount: at most one such look per second."""
+_LOOKS_PER_COST = 100
+"""After news, which may hide a remount, known mounts are looked at again when this many times the duration of such a look has
+passed: the more mounts there are, the rarer, so that it takes a hundredth of one CPU at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class _KnownMounts:
         self._interest = interest
         self._replies: dict[int, bytes] = {}
         self._mounts: dict[int, Mount] = {}
+        self.rest = _AFTER_UNEXPLAINED_WAKE
 
     def ids(self) -> Iterable[int]:
         return tuple(self._mounts)
@@ -189,6 +192,13 @@ class _KnownMounts:
                     self._mounts[unique_id] = new[unique_id] = mount
         return _difference(old, new)
 
+    def look_again(self, looked_at: Iterable[int], gone: Iterable[int]) -> Changes:
+        """As `look`, at all there is; `rest` is then how many seconds to leave it at that."""
+        began = time.perf_counter()
+        changes = self.look(looked_at, gone)
+        self.rest = max(_AFTER_UNEXPLAINED_WAKE, _LOOKS_PER_COST * (time.perf_counter() - began))
+        return changes
+
     def _forget(self, unique_id: int, forgotten: dict[int, Mount]) -> None:
         mount = self._mounts.pop(unique_id, None)
         if mount is not None:
@@ -214,8 +224,8 @@ class ListmountWatcher(MountWatcher):
         if unexplained or self._look_at <= now:
             # All of them, not only the mounts of interest: one may have been moved here from elsewhere.
             self._look_at = math.inf
-            return self._known.look(sorted(ids), gone)
-        self._look_at = min(self._look_at, now + _AFTER_NEWS)
+            return self._known.look_again(sorted(ids), gone)
+        self._look_at = min(self._look_at, now + self._known.rest)
         return self._known.look(sorted(new), gone)
 
 
@@ -249,10 +259,10 @@ class FanotifyWatcher(MountWatcher):
             )
         if self.look_at <= now:
             self._look_at = self._explained_by = math.inf
-            return self._known.look([*self._known.ids(), *attached], detached)
+            return self._known.look_again([*self._known.ids(), *attached], detached)
         if attached or detached:
             self._explained_by = math.inf
-            self._look_at = min(self._look_at, now + _AFTER_NEWS)
+            self._look_at = min(self._look_at, now + self._known.rest)
         else:
             self._explained_by = min(self._explained_by, now + _AFTER_UNEXPLAINED_WAKE)
         return self._known.look(attached, detached)
@@ -261,7 +271,7 @@ class FanotifyWatcher(MountWatcher):
         self._listed = True
         self._look_at = self._explained_by = math.inf
         listed = self._calls.list_ids()
-        changes = self._known.look(listed, set(self._known.ids()).difference(listed))
+        changes = self._known.look_again(listed, set(self._known.ids()).difference(listed))
         return Changes(changes.vanished, changes.appeared, gap)
 
 

@@ -248,7 +248,7 @@ async def test_a_gap_reaches_the_listener(namespace: MountNamespace, monkeypatch
             changes = super().read(now)
             return Changes(changes.vanished, changes.appeared, "lost some")
 
-    monkeypatch.setitem(WAYS, "gapped", Gapped)  # type: ignore[misc]  # a Mapping to all but this test
+    monkeypatch.setitem(WAYS, "gapped", Gapped)
     async with listening(_source(namespace, "gapped")) as listener:
         await listener.until_listed()
         namespace.mount_tmpfs("a")
@@ -272,7 +272,7 @@ async def test_what_vanished_during_an_outage_is_told_afterwards(
                 raise OSError(5, "it broke")
             return super().read(now)
 
-    monkeypatch.setitem(WAYS, "failing", Failing)  # type: ignore[misc]  # a Mapping to all but this test
+    monkeypatch.setitem(WAYS, "failing", Failing)
     namespace.mount_tmpfs("a")
     async with listening(_source(namespace, "failing")) as listener:
         await listener.until_listed()
@@ -305,7 +305,7 @@ async def test_a_refusal_is_told_as_such(namespace: MountNamespace, monkeypatch:
         def read(self, now: float) -> Changes:
             raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setitem(WAYS, "refused", Refused)  # type: ignore[misc]  # a Mapping to all but this test
+    monkeypatch.setitem(WAYS, "refused", Refused)
     async with listening(_source(namespace, "refused")) as listener:
         down = await listener.until_heard(SourceDown)
         assert down.denied

@@ -195,10 +195,8 @@ async def test_a_failed_search_is_no_finding() -> None:
     assert (first.daemon, first.aborted) == (None, False)
 
 
-def _seen(state: str = "S", **fields: int) -> FuseObserved:
-    return FuseObserved(
-        node_name="n", connection=1, waiting=0, daemon=DaemonStatus(pid=7, state=state, **fields)
-    )
+def _seen(state: str) -> FuseObserved:
+    return FuseObserved(node_name="n", connection=1, waiting=0, daemon=DaemonStatus(pid=7, state=state))
 
 
 def test_running_and_sleeping_are_no_news_and_being_stopped_is() -> None:

@@ -118,7 +118,7 @@ def test_the_first_way_that_works_is_taken_and_the_others_refusals_kept(
     def refuse(pid: str, interest: Interest) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setitem(WAYS, "new", refuse)  # type: ignore[misc]  # a Mapping to all but this test
+    monkeypatch.setitem(WAYS, "new", refuse)
     watcher, refusals = open_watcher("self", Interest.below("/k"), ["new", "mountinfo"])
     watcher.close()
     assert (watcher.name, refusals) == ("mountinfo", "new: Function not implemented")
