@@ -4,6 +4,7 @@ Lists and watches are large, so nothing here looks into a body; `wire` decodes b
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self
@@ -202,7 +203,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return "its proxy cannot be reached"
     if isinstance(error, OSError):
-        return (error.strerror or "connection failed").lower()
+        return os.strerror(error.errno).lower() if error.errno else "connection failed"
     if isinstance(error, aiohttp.ClientResponseError):
         return "does not speak HTTP as expected"
     return "the connection broke"

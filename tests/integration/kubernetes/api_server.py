@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -17,8 +18,9 @@ class ApiServer:
     `expire_page` (the page number that answers 410), `hung`.
     """
 
-    def __init__(self, *, streaming: bool = True) -> None:
+    def __init__(self, *, streaming: bool = True, tls: ssl.SSLContext | None = None) -> None:
         self.streaming = streaming
+        self.tls = tls
         self.refusals: dict[str, int] = {}
         self.retry_after = ""
         self.tokens: set[str] = set()
@@ -47,7 +49,7 @@ class ApiServer:
         app.router.add_get("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)  # 0 would be for ever
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -61,7 +63,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def put(self, resource: str, name: str, namespace: str = "shop", **fields: Any) -> dict[str, Any]:
         """Create or change an object; a new one gets a new uid."""
