@@ -173,7 +173,8 @@ def _watch(arguments: argparse.Namespace) -> int:
 async def _run_watch(arguments: argparse.Namespace) -> int:
     from csitrace.engine.merge import merge
     from csitrace.engine.session import Session
-    from csitrace.sources.kubernetes import ConnectionOptions, KubernetesSource, parse_request_timeout
+    from csitrace.sources.kubernetes.config import ConnectionOptions, parse_request_timeout
+    from csitrace.sources.kubernetes.source import KubernetesSource
 
     options = ConnectionOptions(
         kubeconfig=arguments.kubeconfig,

@@ -93,7 +93,8 @@ def _identified(state: State, key: str, previous: Volume | None, event: TraceEve
             if index.subject_key(state, driver, volume_id) != key and volume_id in volume.volume_id:
                 return None
             volume = replace(volume, driver=driver, volume_id=volume_id.removeprefix("name:"))
-    volume = replace(volume, driver=_driver(state, volume), volume_id=_volume_id(volume))
+    volume = replace(volume, driver=_driver(state, volume))
+    volume = replace(volume, volume_id=_volume_id(state, volume))
     known = (
         volume.claim
         or volume.pv
@@ -147,10 +148,13 @@ def _driver(state: State, volume: Volume) -> str:
     return volume.driver
 
 
-def _volume_id(volume: Volume) -> str:
+def _volume_id(state: State, volume: Volume) -> str:
+    """The PV's handle, or what the driver answered to CreateVolume before there was a PV."""
     if volume.pv is not None and volume.pv.spec.csi is not None:
         return volume.pv.spec.csi.volume_handle
-    return volume.volume_id
+    if volume.volume_id:
+        return volume.volume_id
+    return next((call.volume_id for call in reversed(_subject_calls(state, volume)) if call.volume_id), "")
 
 
 def _attachments(state: State, volume: Volume) -> tuple[tuple[VolumeAttachment, int], ...]:
@@ -196,10 +200,9 @@ def _pods(state: State, volume: Volume) -> list[tuple[str, str]]:
 
 
 def _subject_calls(state: State, volume: Volume) -> tuple[Call, ...]:
-    space, _, uid = volume.key.partition("/")
-    name = f"pvc-{uid}" if space == "claim" else uid.rpartition("name:")[2]
-    subjects = [index.subject(volume.driver, volume.volume_id)] if volume.volume_id else []
-    subjects.append(index.named_subject(volume.driver, name))
+    subjects = dict.fromkeys(index.members(state, index.SUBJECTS_OF, volume.key))
+    if volume.volume_id:
+        subjects[index.subject(volume.driver, volume.volume_id)] = None
     return tuple(call for subject in subjects for call in state.calls.get(subject, ()))
 
 
@@ -255,8 +258,7 @@ def _marks(ctx: Context, marks: Marks, event: TraceEvent) -> Marks:
 
     Only the witness that speaks is asked: no fact of one changes what another has shown.
     """
-    leaving = ctx.use is not None and (ctx.use.ended_at is not None or ctx.use.pod.is_terminating)
-    table = _BACKWARD if leaving or ctx.use is None else _FORWARD
+    table = _BACKWARD if ctx.is_leaving or ctx.use is None else _FORWARD
     for step_id, witness, attest in table[_speaker(event)]:
         testimony = attest(ctx)
         done = testimony is not None and testimony.status is StepStatus.DONE
@@ -308,9 +310,9 @@ def _mark(testimony: Testimony, event: TraceEvent) -> Mark:
 
 
 def _anything_left(state: State, volume: Volume) -> bool:
-    if volume.key.startswith("handle/"):
-        deleted = next((call for call in reversed(volume.calls) if call.method == "DeleteVolume"), None)
-        return deleted is None or deleted.code != 0
+    if volume.claim is None and volume.pv is None and volume.calls:  # a driver alone knows of it
+        last = next((c for c in reversed(volume.calls) if c.method in ("CreateVolume", "DeleteVolume")), None)
+        return last is None or last.method != "DeleteVolume" or last.code != 0
     living_pod = any(use.ended_at is None for use in volume.uses)
     claim_stays = volume.claim is not None and volume.claim_gone_at is None
     pv_stays = volume.pv is not None and volume.pv_gone_at is None

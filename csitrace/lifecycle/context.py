@@ -50,6 +50,11 @@ class Context:
         return self.use.node_name if self.use is not None else ""
 
     @property
+    def is_leaving(self) -> bool:
+        """The pod is gone or asked to go: the way forward is history."""
+        return self.use is not None and (self.use.ended_at is not None or self.use.pod.is_terminating)
+
+    @property
     def is_inline(self) -> bool:
         """An ephemeral volume written into the pod: it has no claim, no PV, and is published only."""
         return self.volume.key.startswith("inline/")

@@ -155,7 +155,8 @@ def _rpc_started(state: State, event: TraceEvent, body: RpcStarted) -> Folded:
         calls=state.calls.set(subject, calls),
         in_flight=state.in_flight.set((body.instance, body.call_id), subject),
     )
-    return state, {index.subject_key(state, body.driver, body.volume_id, body.volume_name)}
+    key = index.subject_key(state, body.driver, body.volume_id, body.volume_name)
+    return _linked(state, [(index.SUBJECTS_OF, key, subject, body.driver)]), {key}
 
 
 def _rpc_finished(state: State, event: TraceEvent, body: RpcFinished) -> Folded:
@@ -189,12 +190,18 @@ def _rpc_finished(state: State, event: TraceEvent, body: RpcFinished) -> Folded:
         state, calls=state.calls.set(subject, tuple(sorted(calls, key=lambda c: c.seq))[-CALLS_KEPT:])
     )
     key = index.subject_key(state, body.driver, body.volume_id, body.volume_name)
+    links: list[index.Link] = [(index.SUBJECTS_OF, key, subject, body.driver)]
     if body.volume_id and body.volume_name:
-        links = index.relink(
-            state.links, (), [(index.KEY_OF_SUBJECT, index.subject(body.driver, body.volume_id), key, None)]
-        )
-        state = replace(state, links=links)
-    return state, {key}
+        known_by_id = index.subject(body.driver, body.volume_id)
+        links += [
+            (index.KEY_OF_SUBJECT, known_by_id, key, None),
+            (index.SUBJECTS_OF, key, known_by_id, body.driver),
+        ]
+    return _linked(state, links), {key}
+
+
+def _linked(state: State, links: list[index.Link]) -> State:
+    return replace(state, links=index.relink(state.links, (), links))
 
 
 def _subject(body: RpcStarted | RpcFinished) -> str:

@@ -37,6 +37,7 @@ CLAIMS_OF_CLASS = "claims of class"  # class name -> claim uids
 EVENTS_OF = "events of"  # involved object's uid -> Event uids
 MOUNTS_OF = "mounts of"  # staging key or publish key -> (node name, mount id)
 HOLDERS_OF = "holders of"  # "node/mount id" -> keys of the volumes that show the mount
+SUBJECTS_OF = "subjects of"  # volume key -> {subject: driver}, those that calls were about
 KEY_OF_SUBJECT = "key of subject"  # subject -> volume keys, learnt from a driver's CreateVolume
 FUSE_OF = "fuse of"  # volume id -> (node name, connection)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import Mark, State, StepStatus, Use, Volume
-from csitrace.lifecycle.steps import BACKWARD, FORWARD, Step, attention_order
+from csitrace.lifecycle.steps import BACK, BACKWARD, FORWARD, Step, attention_order
 from csitrace.lifecycle.views import StepView, Testimony
 from csitrace.model.events import Stamp, Witness
 
@@ -48,9 +48,18 @@ def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
                 testimony = Testimony(StepStatus.UNKNOWN, silence)
         if witness is Witness.DRIVER and testimony is None and ctx.driver_silence:
             testimony = Testimony(StepStatus.UNKNOWN, ctx.driver_silence)
+        mark = _mark(ctx, step.id, witness)
+        if (
+            mark is not None and step.stage != BACK and ctx.is_leaving
+        ):  # its traces go with the pod; that it happened stays true
+            testimony = Testimony(StepStatus.DONE, _what_was(testimony))
         if testimony is not None:
-            testimonies[witness] = _stamped(testimony, _mark(ctx, step.id, witness))
+            testimonies[witness] = _stamped(testimony, mark)
     return testimonies
+
+
+def _what_was(testimony: Testimony | None) -> str:
+    return testimony.text if testimony is not None and testimony.status is StepStatus.DONE else "was seen"
 
 
 def _step_view(step: Step, ctx: Context) -> StepView:
@@ -83,9 +92,8 @@ def _decide(step: Step, testimonies: Mapping[Witness, Testimony]) -> tuple[StepS
             if testimony.status is status and not _contradicted(testimony, heard):
                 return status, testimony.at, testimony.stamp
     statuses = {testimony.status for testimony in heard}
-    if StepStatus.PENDING in statuses:
-        return StepStatus.PENDING, None, Stamp.OBSERVED
-    return StepStatus.UNKNOWN, None, Stamp.OBSERVED
+    unknown = StepStatus.UNKNOWN in statuses and StepStatus.PENDING not in statuses
+    return StepStatus.UNKNOWN if unknown else StepStatus.PENDING, None, Stamp.OBSERVED
 
 
 def _contradicted(testimony: Testimony, heard: Sequence[Testimony]) -> bool:

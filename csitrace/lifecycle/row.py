@@ -87,6 +87,8 @@ def _phases(state: State, volume: Volume, where: Standing) -> Phases:
 def _phase(index: int, view: StepView, current: StepView | None, where: Standing) -> StepStatus:
     if view.status is StepStatus.NOT_APPLICABLE:
         return _implied(index, where)
+    if view.status is StepStatus.DONE and not where.going:
+        return StepStatus.DONE
     is_current = current is not None and PHASE_OF_STEP[current.step_id] == index
     if is_current and current is not None and current.status in (StepStatus.FAILED, StepStatus.UNKNOWN):
         return current.status
@@ -95,9 +97,7 @@ def _phase(index: int, view: StepView, current: StepView | None, where: Standing
     if where.going:
         left = current is not None and PHASE_OF_STEP[current.step_id] < index
         return StepStatus.PENDING if left or view.status is not StepStatus.DONE else StepStatus.DONE
-    if view.status in (StepStatus.DONE, StepStatus.UNKNOWN):
-        return view.status
-    return StepStatus.PENDING
+    return StepStatus.UNKNOWN if view.status is StepStatus.UNKNOWN else StepStatus.PENDING
 
 
 def _implied(index: int, where: Standing) -> StepStatus:

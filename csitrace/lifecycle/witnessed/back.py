@@ -7,6 +7,9 @@ from csitrace.lifecycle.witnessed.mount import unmounted
 from csitrace.lifecycle.witnessed.words import claims, complaint, containers_of, moving, pending
 from csitrace.model.times import parse_rfc3339
 
+STILL_ATTACHED = "is still attached to node"
+"""external-provisioner's refusal while a VolumeAttachment refers to the PV (`VolumeFailedDelete`)."""
+
 
 def pod_leaving(ctx: Context) -> Testimony | None:
     if ctx.use is None or ctx.pod is None:
@@ -110,6 +113,10 @@ def volume_deleted_claimed(ctx: Context) -> Testimony | None:
     if ctx.volume.pv_gone_at is not None:
         return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
     failed = ctx.last_event(("VolumeFailedDelete",))
+    if (
+        failed is not None and STILL_ATTACHED in failed.event.message
+    ):  # said at every teardown, and tried again
+        return moving("tried before the detach was done; tried again after a while", failed.seq)
     if failed is not None:
         return complaint(failed)
     return pending("PV still there", ctx.volume.pv_seq) if ctx.pv is not None else None

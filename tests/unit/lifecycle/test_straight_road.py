@@ -117,3 +117,11 @@ def test_immediate_binding_makes_the_volume_before_any_pod() -> None:
     chapters = dict(straight_road(mode="Immediate"))
     assert chapters["8"].statuses()["4"] is StepStatus.NOT_APPLICABLE
     assert chapters["5"].verdict().step_id == "6"
+
+
+def test_a_volume_that_is_gone_keeps_its_road() -> None:
+    """After the end the ladder still tells when each step was done: its traces went with the pod, that it happened stays true."""
+    story = way_back_road(straight_road()[-1][1])
+    views = ladder(story.state, story.volume, story.volume.uses[0])
+    assert {view.step_id for view in views if view.status is not StepStatus.DONE} == set()
+    assert all(view.at for view in views)

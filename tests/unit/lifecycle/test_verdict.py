@@ -22,6 +22,7 @@ from tests.story import (
     happened,
     node,
     pod,
+    pv,
     storage_class,
     straight_road,
 )
@@ -200,3 +201,33 @@ def test_a_busy_fuse_daemon_is_no_finding() -> None:
     assert row.ops_per_second is not None
     assert row.ops_per_second > 0
     assert row.p99_ns == 8_000
+
+
+def test_still_attached_is_the_noise_of_every_teardown() -> None:
+    """The provisioner tries DeleteVolume before the detach is done, and says so in a Warning: that alone is no failure."""
+    story = story_at("8")
+    bound = claim("Bound", "pvc", deleting=True)
+    story.put(bound).remove(bound).put(pv("Released"))
+    story.put(happened("VolumeFailedDelete", "persistentvolume pvc-1 is still attached to node n1", pv()))
+    word = story.verdict()
+    assert (word.step_id, word.severity) == ("b12", Severity.MOVING)
+    story.put(
+        happened(
+            "VolumeFailedDelete", "rpc error: code = Internal desc = bucket not empty", pv(), uid="later"
+        )
+    )
+    assert story.verdict().severity is Severity.STUCK
+
+
+def test_a_driver_alone_is_enough_to_show_a_volume() -> None:
+    """Without any right in the cluster, the calls a driver tells of still make a row, named as well as can be."""
+    story = Story()
+    story.tell(events.SourceUp(witness=Witness.DRIVER, scope=f"{DRIVER}@{NODE}", instance="run-1"))
+    story.create_volume()
+    assert story.volume.volume_id == HANDLE
+    row = volume_row(story.state, story.volume, story.at)
+    assert row.phases[0] is StepStatus.DONE
+    assert row.phases[1] is StepStatus.UNKNOWN
+    assert row.severity is Severity.UNKNOWN
+    story.rpc("DeleteVolume")
+    assert story.volume.gone_at is not None
