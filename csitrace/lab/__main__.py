@@ -21,6 +21,9 @@ from csitrace.lab.names import LabReady
 from csitrace.lab.pace import Pace
 from csitrace.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS
 
+_NO_STORY = "none"
+"""A lab in which nothing happens, for those who act themselves."""
+
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m csitrace.lab", description=__doc__)
@@ -29,14 +32,14 @@ def main(arguments: Sequence[str]) -> int:
         type=Path,
         help="an empty directory with a short path (default: enter a sandbox of its own)",
     )
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default=DEFAULT_SCENARIO)
+    parser.add_argument("--scenario", choices=[*SCENARIOS, _NO_STORY], default=DEFAULT_SCENARIO)
     parser.add_argument("--speed", type=float, default=1.0, help="divide all waiting by this (default: 1)")
     parser.add_argument("--once", action="store_true", help="tell each story once, and stay where it leads")
     given = parser.parse_args(arguments)
     directory = given.directory or sandbox.enter().directory
     settings = LabSettings(
         directory=directory,
-        stories=SCENARIOS[given.scenario],
+        stories=SCENARIOS.get(given.scenario, ()),
         pace=Pace(given.speed),
         once=given.once,
     )

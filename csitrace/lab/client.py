@@ -1,6 +1,6 @@
 """The loops' way to the API server: one program's HTTP client. Everything the loops know comes through here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,18 @@ class Client:
         """Merge `change` (RFC 7386) into the object that has `obj`'s name."""
         path = resource.path(_namespace(obj), obj["metadata"]["name"], subresource)
         return await self._send("PATCH", path, change, content_type="application/merge-patch+json")
+
+    async def modify(
+        self, resource: Resource, name: str, change: Callable[[Object], Object], namespace: str = ""
+    ) -> Object | None:
+        """Read, change and write, as often as somebody else writes in between; None where the object is gone."""
+        while (found := await self.find(resource, name, namespace)) is not None:
+            try:
+                return await self.update(resource, change(found))
+            except StatusError as error:
+                if error.reason not in ("Conflict", "NotFound"):
+                    raise
+        return None
 
     async def delete(self, resource: Resource, obj: Object, grace_seconds: int | None = None) -> None:
         """Delete exactly this object (by uid); one that is gone already is what was wanted."""

@@ -82,7 +82,7 @@ def update(store: Store, resource: Resource, previous: Object, body: Object, sub
     if adjust := _ADJUST.get(resource):
         obj = adjust(previous, obj)
     if metadata.get("deletionTimestamp") and not _is_held(obj):
-        return store.delete(resource, obj)
+        return store.delete(resource, previous)  # watchers are told the last state that was stored
     return store.update(resource, obj)
 
 
@@ -102,6 +102,9 @@ def delete(store: Store, resource: Resource, obj: Object, options: Object) -> tu
     changed = obj | {"metadata": marked}
     if _is_held(changed):
         return store.update(resource, changed), False
+    if "deletionTimestamp" in metadata:
+        # Watchers see the end of a grace period as a change of its own before the deletion.
+        obj = store.update(resource, changed)
     return store.delete(resource, obj), True
 
 

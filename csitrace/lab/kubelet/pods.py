@@ -151,7 +151,7 @@ class PodWorker:
             not_ready["message"] = f"containers with unready status: [{spec['name']}]"
         wanted: tuple[tuple[str, bool, dict[str, str]], ...] = (
             ("PodReadyToStartContainers", has_sandbox, {}),
-            ("Initialized", True, {}),
+            ("Initialized", True, {"reason": "PodCompleted"} if finished else {}),
             ("Ready", ready, not_ready),
             ("ContainersReady", ready, not_ready),
             ("PodScheduled", True, {}),

@@ -222,7 +222,9 @@ class AttachDetachController:
                 return
             attached = [{"name": name, "devicePath": ""} for name in names]
             if (node["status"].get("volumesAttached") or []) != attached:
-                await self._client.patch(NODES, node, {"status": {"volumesAttached": attached}}, "status")
+                await self._client.patch(
+                    NODES, node, {"status": {"volumesAttached": attached or None}}, "status"
+                )
 
     def _pods_with(self, attachment: Attachment) -> list[Object]:
         return [

@@ -108,16 +108,14 @@ class Attacher:
         if objects.is_terminating(volume):
             raise _AttachError(f'PersistentVolume "{volume_name}" is marked for deletion')
         if self._finalizer not in objects.finalizers(volume):
-            finalizers = [*objects.finalizers(volume), self._finalizer]
-            await self._client.patch(PERSISTENT_VOLUMES, volume, _metadata(volume, finalizers=finalizers))
+            await self._client.modify(PERSISTENT_VOLUMES, volume_name, self._held)
         node_id = self._node_id(attachment["spec"]["nodeName"])
         if self._finalizer not in objects.finalizers(attachment):
-            marks = _metadata(
-                attachment,
-                finalizers=[*objects.finalizers(attachment), self._finalizer],
-                annotations={objects.CSI_NODE_ID: node_id},
+            await self._client.modify(
+                VOLUME_ATTACHMENTS,
+                attachment["metadata"]["name"],
+                lambda found: objects.with_annotations(self._held(found), **{objects.CSI_NODE_ID: node_id}),
             )
-            await self._client.patch(VOLUME_ATTACHMENTS, attachment, marks)
         source = volume["spec"]["csi"]
         request = csi_pb2.ControllerPublishVolumeRequest(
             volume_id=source["volumeHandle"],
@@ -161,8 +159,7 @@ class Attacher:
             except grpc.aio.AioRpcError as error:
                 await self._write_error(attachment, "detachError", go_text(error))
                 raise RetryError from error
-        rest = [name for name in objects.finalizers(attachment) if name != self._finalizer]
-        await self._client.patch(VOLUME_ATTACHMENTS, attachment, _metadata(attachment, finalizers=rest))
+        await self._client.modify(VOLUME_ATTACHMENTS, attachment["metadata"]["name"], self._released)
         try:
             status = {"attached": False, "attachmentMetadata": None, "detachError": None}
             await self._client.patch(VOLUME_ATTACHMENTS, attachment, {"status": status}, "status")
@@ -183,13 +180,13 @@ class Attacher:
             return
         if any(a["spec"]["source"].get("persistentVolumeName") == name for a in self._attachments.all()):
             return  # looked at again when the attachment goes
-        rest = [finalizer for finalizer in objects.finalizers(volume) if finalizer != self._finalizer]
-        await self._client.patch(PERSISTENT_VOLUMES, volume, _metadata(volume, finalizers=rest))
+        await self._client.modify(PERSISTENT_VOLUMES, name, self._released)
 
+    def _held(self, obj: Object) -> Object:
+        return objects.with_finalizer(self._released(obj), self._finalizer)
 
-def _metadata(read: Object, **changes: object) -> Object:
-    """A patch of the metadata that is refused when the object changed since it was read: lists are replaced whole."""
-    return {"metadata": {"resourceVersion": read["metadata"]["resourceVersion"], **changes}}
+    def _released(self, obj: Object) -> Object:
+        return objects.without_finalizer(obj, self._finalizer)
 
 
 def _essence(attachment: Object) -> Object:

@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 import uuid
+from functools import partial
 
 import grpc
 
@@ -230,10 +231,11 @@ class Provisioner:
             await self._events.warning(volume, "VolumeFailedDelete", go_text(error))
             raise RetryError from error
         await self._client.delete(PERSISTENT_VOLUMES, volume)
-        marked = await self._client.find(PERSISTENT_VOLUMES, name)
-        if marked is not None and objects.PROVISIONER_FINALIZER in objects.finalizers(marked):
-            freed = objects.without_finalizer(marked, objects.PROVISIONER_FINALIZER)
-            await self._client.update(PERSISTENT_VOLUMES, freed)
+        await self._client.modify(
+            PERSISTENT_VOLUMES,
+            name,
+            partial(objects.without_finalizer, finalizer=objects.PROVISIONER_FINALIZER),
+        )
 
     def _should_delete(self, volume: Object) -> bool:
         return (

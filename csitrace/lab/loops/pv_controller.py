@@ -11,6 +11,7 @@ from csitrace.lab.apiserver.resources import (
     PERSISTENT_VOLUMES,
     PODS,
     STORAGE_CLASSES,
+    Resource,
 )
 from csitrace.lab.program import Program
 from csitrace.lab.quantity import parse_quantity
@@ -32,16 +33,34 @@ class PersistentVolumeController:
         self._pods = program.informer(PODS)
         self._claim_queue: WorkQueue[tuple[str, str]] = WorkQueue(self._sync_claim)
         self._volume_queue: WorkQueue[str] = WorkQueue(self._sync_volume)
+        self._own_writes: dict[str, str] = {}
+        """uid -> the version we wrote last: the controller knows it already and does not reconcile it again."""
         self._claims.on_change(self._claim_changed)
-        self._volumes.on_change(lambda volume, deleted: self._volume_queue.add(volume["metadata"]["name"]))
+        self._volumes.on_change(self._volume_changed)
         program.task(self._claim_queue.run())
         program.task(self._volume_queue.run())
         program.task(self._resync())
 
     def _claim_changed(self, claim: Object, deleted: bool) -> None:
-        self._claim_queue.add(objects.key_of(claim))
+        if not self._is_own_write(claim, deleted):
+            self._claim_queue.add(objects.key_of(claim))
         if deleted and (name := claim["spec"].get("volumeName")):
             self._volume_queue.add(name)
+
+    def _volume_changed(self, volume: Object, deleted: bool) -> None:
+        if not self._is_own_write(volume, deleted):
+            self._volume_queue.add(volume["metadata"]["name"])
+
+    def _is_own_write(self, obj: Object, deleted: bool) -> bool:
+        metadata = obj["metadata"]
+        if deleted:
+            self._own_writes.pop(metadata["uid"], None)
+        return not deleted and self._own_writes.get(metadata["uid"]) == metadata["resourceVersion"]
+
+    async def _write(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
+        written = await self._client.update(resource, obj, subresource)
+        self._own_writes[written["metadata"]["uid"]] = written["metadata"]["resourceVersion"]
+        return written
 
     async def _resync(self) -> None:
         while True:
@@ -107,9 +126,7 @@ class PersistentVolumeController:
     async def _hand_to_provisioner(self, claim: Object, provisioner: str) -> None:
         wanted = {objects.STORAGE_PROVISIONER_BETA: provisioner, objects.STORAGE_PROVISIONER: provisioner}
         if wanted.items() - objects.annotations(claim).items():
-            claim = await self._client.update(
-                PERSISTENT_VOLUME_CLAIMS, objects.with_annotations(claim, **wanted)
-            )
+            claim = await self._write(PERSISTENT_VOLUME_CLAIMS, objects.with_annotations(claim, **wanted))
         message = (
             f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the "
             "system administrator. If volume creation is delayed, please verify that the provisioner is running and "
@@ -131,9 +148,9 @@ class PersistentVolumeController:
     async def _bind(self, volume: Object, claim: Object) -> None:
         """Volume's reference, volume's phase, claim's reference, claim's phase: each written only where it is missing."""
         if not _is_claimed_by(volume, claim) or not (volume["spec"].get("claimRef") or {}).get("uid"):
-            volume = await self._client.update(PERSISTENT_VOLUMES, _claimed(volume, claim))
+            volume = await self._write(PERSISTENT_VOLUMES, _claimed(volume, claim))
         if volume["status"].get("phase") != "Bound":
-            volume = await self._client.update(
+            volume = await self._write(
                 PERSISTENT_VOLUMES, volume | {"status": volume["status"] | {"phase": "Bound"}}, "status"
             )
         if not objects.is_bound(claim):
@@ -141,7 +158,7 @@ class PersistentVolumeController:
             if not claim["spec"].get("volumeName"):
                 marks[objects.BOUND_BY_CONTROLLER] = "yes"
             spec = claim["spec"] | {"volumeName": volume["metadata"]["name"]}
-            claim = await self._client.update(
+            claim = await self._write(
                 PERSISTENT_VOLUME_CLAIMS, objects.with_annotations(claim | {"spec": spec}, **marks)
             )
         status = {
@@ -150,7 +167,7 @@ class PersistentVolumeController:
             "capacity": volume["spec"]["capacity"],
         }
         if any(claim["status"].get(field) != value for field, value in status.items()):
-            await self._client.update(
+            await self._write(
                 PERSISTENT_VOLUME_CLAIMS, claim | {"status": claim["status"] | status}, "status"
             )
 
@@ -178,7 +195,7 @@ class PersistentVolumeController:
     async def _set_phase(self, volume: Object, phase: str) -> None:
         if volume["status"].get("phase") != phase:
             changed = volume | {"status": volume["status"] | {"phase": phase}}
-            await self._client.update(PERSISTENT_VOLUMES, changed, "status")
+            await self._write(PERSISTENT_VOLUMES, changed, "status")
 
 
 def _waits_for_consumer(storage_class: Object) -> bool:

@@ -169,7 +169,10 @@ class Scheduler:
             await changed.wait()
 
     async def _fail(self, pod: Object, reason: str, message: str) -> None:
+        await self._write_condition(pod, reason, message)
         await self._events.warning(pod, "FailedScheduling", message)
+
+    async def _write_condition(self, pod: Object, reason: str, message: str) -> None:
         known = objects.condition(pod, "PodScheduled") or {}
         if (known.get("reason"), known.get("message")) == (reason, message):
             return
