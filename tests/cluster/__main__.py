@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
 
     build = commands.add_parser("build", help="build the Go programs into the cache and print their paths")
-    build.add_argument("tool", nargs="*", choices=[*tools.TOOLS, []], metavar="TOOL")
+    build.add_argument("tool", nargs="*", metavar="TOOL", help=", ".join(tools.TOOLS))
     build.set_defaults(run=_build)
     return parser
 

@@ -1,15 +1,18 @@
 """Fixtures of the tests on a real Kubernetes.
 
 ``kubectl``, ``namespace`` and ``kubeconfig`` work on any cluster; ``cluster`` is for tests that kill and restart parts,
-which only a cluster of this harness allows. Which one: that of ``$CSITRACE_TEST_KUBECONFIG`` if set, else the one that
+which only a cluster of this harness allows. Which one: that of ``$CSITRACE_TEST_KUBECONFIG`` if set (the driver and
+its classes installed; ``$CSITRACE_TEST_IMAGE`` names an image with a shell, default busybox), else the one that
 ``make cluster-up`` left running, else one of the test run's own, taken down at its end.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,15 +85,18 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """The cluster of this test run."""
     given = os.environ.get("CSITRACE_TEST_KUBECONFIG")
     if given:
-        yield Target(Kubectl(_kubectl_for(given), Path(given)), objects.PUBLIC, None)
+        image = os.environ.get("CSITRACE_TEST_IMAGE", objects.PUBLIC.name)
+        kubectl = Kubectl(_kubectl_for(given), Path(given))
+        yield Target(kubectl, objects.Image(image, objects.PUBLIC.pull_policy), None)
         return
     request.getfixturevalue("machine")
     standing = Cluster(default_directory())
-    if standing.is_up:
-        standing.up()
-        request.config.stash[_OUTPUT_OF_PARTS] = standing
-        yield Target(standing.kubectl(), objects.LOCAL, standing)
-        return
+    with _claimed(standing) as free:
+        if free:
+            standing.up()
+            request.config.stash[_OUTPUT_OF_PARTS] = standing
+            yield Target(standing.kubectl(), objects.LOCAL, standing)
+            return
     private = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-")))
     private.up(owner=ProcessId.of(os.getpid()))
     request.config.stash[_OUTPUT_OF_PARTS] = private
@@ -132,7 +138,9 @@ def namespace(target: Target) -> Iterator[str]:
     target.kubectl("create", "namespace", name)
     target.kubectl.within(name).wait("create", "serviceaccount/default")
     yield name
-    target.kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s", timeout_s=100)
+    # What the test made is gone before the next test starts; the empty namespace may take its time.
+    target.kubectl.within(name)("delete", "pods,persistentvolumeclaims", "--all", timeout_s=100)
+    target.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture
@@ -146,6 +154,24 @@ def unavailable(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@contextmanager
+def _claimed(standing: Cluster) -> Iterator[bool]:
+    """Whether a cluster is up that no other test run uses; if so it is ours until the end of the block.
+
+    Tests kill parts of the cluster they run on, so two test runs never share one.
+    """
+    if not standing.is_up:
+        yield False
+        return
+    with (standing.directory / "tested").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def _kubectl_for(kubeconfig: str) -> Path:

@@ -199,7 +199,8 @@ class Cluster:
 
     def _clear(self) -> None:
         self.processes.stop_all()
-        leftovers.clear_node(self.node.directory)
+        for node in self.directory.glob("node-*/"):
+            leftovers.clear_node(node)
         leftovers.clear_shared()
         for entry in self.directory.iterdir():
             if entry.name not in ("logs", "lock", "processes.json"):

@@ -82,31 +82,21 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csitrace" / "tools"
 
 
-def built(name: str) -> Path | None:
-    """The cached program, or None when it has to be built first (or Go is missing, so its key is unknown)."""
-    go = shutil.which("go")
-    if go is None:
-        return None
-    tool = TOOLS[name]
-    path = _cached(tool, _go_version(go))
-    return path if path.exists() else None
-
-
 def build(name: str, announce: Callable[[str], None] = print) -> Path:
     """The path of program ``name``, built now if it is not in the cache.
 
     Safe to call from several processes: one builds, the others wait for it. Raises ClusterError with the compiler's
     last lines, or UnavailableError when Go is missing or too old.
     """
-    tool = TOOLS[name]
+    tool = TOOLS.get(name)
+    if tool is None:
+        raise ClusterError(f"no program named {name}; there are: {', '.join(TOOLS)}")
     go = shutil.which("go")
     if go is None:
         raise UnavailableError(
             f"{name}: no `go` on PATH; install Go {_go_needed(tool)} or newer to build the cluster"
         )
-    version = _go_version(go)
-    _require_go(tool, version)
-    target = _cached(tool, version)
+    target = _cached(tool, _go_version(go, tool))
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -180,23 +170,26 @@ def _go_mod(tool: Tool) -> str:
     return (MODULES / tool.directory / "go.mod").read_text()
 
 
-def _go_version(go: str) -> str:
-    """What ``go env GOVERSION`` prints for a build with the pinned modules, such as ``go1.26.8``."""
+def _go_version(go: str, tool: Tool) -> str:
+    """The Go that will build ``tool``, such as ``go1.26.8``; it may be one that ``go`` fetched for this module.
+
+    Raises UnavailableError when it is older than the module asks for.
+    """
+    directory = MODULES / tool.directory
     done = subprocess.run(
-        [go, "env", "GOVERSION"], cwd=MODULES, env=_environment(), capture_output=True, text=True, check=False
+        [go, "env", "GOVERSION"],
+        cwd=directory,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    version, needed = done.stdout.strip(), _go_needed(tool)
     if done.returncode != 0:
-        raise UnavailableError(f"`{go} env GOVERSION` failed: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def _require_go(tool: Tool, version: str) -> None:
-    needed = _go_needed(tool)
-    if os.environ.get("GOTOOLCHAIN", "auto") != "local":
-        # Go fetches a newer toolchain by itself when it may; when it may not, its own error says so.
-        return
-    if _ordinal(version.removeprefix("go")) < _ordinal(needed):
+        raise UnavailableError(f"{tool.name} needs Go {needed} or newer: {done.stderr.strip()}")
+    if _ordinal(version) < _ordinal(needed):
         raise UnavailableError(f"{tool.name} needs Go {needed} or newer; `go` on PATH is {version}")
+    return version
 
 
 def _ordinal(version: str) -> tuple[int, ...]:
