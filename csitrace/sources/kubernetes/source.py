@@ -38,12 +38,15 @@ class KubernetesSource:
         namespace: str | None = None,
         selectors: Mapping[str, str] | None = None,
         renew: Renew | None = None,
+        streaming: bool = True,
     ) -> None:
+        """`renew`: see `Connection`. Not `streaming`: do not ask for streaming lists."""
         self._access = access
         self._kinds = tuple(kinds)
         self._namespace = namespace
         self._selectors = selectors or {}
         self._renew = renew
+        self._streaming = streaming
 
     @classmethod
     async def open(
@@ -99,6 +102,7 @@ class KubernetesSource:
                             batches.put,
                             namespaces=namespaces,
                             label_selector=self._selectors.get(kind.name, ""),
+                            streaming=self._streaming,
                         )
                         tasks.create_task(reflector.run(), name=f"reflector {reflector.scope}")
         except BaseExceptionGroup:
