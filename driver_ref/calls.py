@@ -32,32 +32,32 @@ STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
 class VolumeLocks:
-    """One operation at a time per volume. Calls are refused, the driver's own work waits."""
+    """One operation at a time per volume. A second call is refused; calls and the driver's own work wait for each other."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._holders: dict[str, tuple[str, int]] = {}
+        self._calls: dict[str, tuple[str, int]] = {}
 
     @asynccontextmanager
-    async def hold(self, volume_id: str, who: str) -> AsyncIterator[None]:
-        """Hold the volume, or refuse with ABORTED and say who holds it and since when."""
-        holder = self._holders.get(volume_id)
-        if holder is not None:
-            age = format_duration(time.monotonic_ns() - holder[1])
-            raise RefusedError(Code.ABORTED, f"{holder[0]} is in progress for this volume since {age}")
-        async with self.wait(volume_id, who):
-            yield
+    async def hold(self, volume_id: str, method: str) -> AsyncIterator[None]:
+        """For a call: hold the volume, or refuse with ABORTED and say which call has it and since when."""
+        other = self._calls.get(volume_id)
+        if other is not None:
+            age = format_duration(time.monotonic_ns() - other[1])
+            raise RefusedError(Code.ABORTED, f"{other[0]} is in progress for this volume since {age}")
+        self._calls[volume_id] = (method, time.monotonic_ns())
+        try:
+            async with self.wait(volume_id):
+                yield
+        finally:
+            del self._calls[volume_id]
 
     @asynccontextmanager
-    async def wait(self, volume_id: str, who: str) -> AsyncIterator[None]:
+    async def wait(self, volume_id: str) -> AsyncIterator[None]:
         """Hold the volume as soon as it is free."""
         lock = self._locks.setdefault(volume_id, asyncio.Lock())
         async with lock:
-            self._holders[volume_id] = (who, time.monotonic_ns())
-            try:
-                yield
-            finally:
-                del self._holders[volume_id]
+            yield
 
 
 @contextmanager

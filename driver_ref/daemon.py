@@ -100,11 +100,14 @@ class Daemon:
         await self._request(channel.SetFaults(faults=[_wire(fault) for fault in faults]))
 
     async def end(self, timeout: float) -> None:
-        """Make the process end: ask, wait, then kill. Returns when it is gone; never raises for a process that is."""
+        """Make the process end, by force when it does not answer or not end in time. Returns when it is gone."""
         self.stopping = True
-        with contextlib.suppress(DaemonError):
+        try:
             await self._request(channel.Stop())
-        if not await self._wait_gone(timeout):
+            gone = await self._wait_gone(timeout)
+        except DaemonError:
+            gone = False
+        if not gone:
             self.kill()
             await self._wait_gone(timeout)
 

@@ -167,7 +167,7 @@ class Staging:
         if daemon.stopping:
             return
         _LOG.error("volume %s: its FUSE process %d %s", volume_id, daemon.hello.pid, how)
-        async with self._locks.wait(volume_id, "the end of the FUSE process"):
+        async with self._locks.wait(volume_id):
             record = self._records.load(volume_id)
             if self._daemons.get(volume_id) is daemon and record is not None:
                 del self._daemons[volume_id]

@@ -192,6 +192,7 @@ class StateDirectory:
         self.nodes = Records(root / "nodes", NodeDescription)
         self.data = root / "data"
         self.trash = root / "trash"
+        self._on_node: dict[str, Records[NodeRecord]] = {}
         for directory in (self.data, self.trash):
             directory.mkdir(mode=0o700, exist_ok=True)
 
@@ -206,7 +207,9 @@ class StateDirectory:
 
     def on_node(self, node_id: str) -> Records[NodeRecord]:
         """The records of one node's Node service."""
-        return Records(self.root / "on-node" / quote(node_id, safe=""), NodeRecord)
+        if node_id not in self._on_node:
+            self._on_node[node_id] = Records(self.root / "on-node" / quote(node_id, safe=""), NodeRecord)
+        return self._on_node[node_id]
 
     def users(self, volume_id: str) -> list[tuple[str, NodeRecord]]:
         """Every node that has the volume staged or published, with its record."""

@@ -26,7 +26,7 @@ NOT_POSSIBLE = 77
 START_TIMEOUT = 20.0
 
 
-class NotPossible(Exception):
+class NotPossibleError(Exception):
     """This machine cannot run the tests; the text says why."""
 
 
@@ -71,13 +71,12 @@ def build() -> Path:
     built = subprocess.run(
         [sys.executable, "-m", "tests.cluster", "build", "csi-sanity"],
         cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
     if built.returncode != 0:
-        raise NotPossible(f"csi-sanity cannot be built: {built.stderr.strip()}")
+        raise NotPossibleError(f"csi-sanity cannot be built: {built.stderr.strip()}")
     return Path(built.stdout.strip().splitlines()[-1])
 
 
@@ -105,7 +104,7 @@ def driver(directory: Path) -> Iterator[Path]:
         deadline = time.monotonic() + START_TIMEOUT
         while not socket.exists():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NotPossible(f"the driver did not start: {_last_line(log)}")
+                raise NotPossibleError(f"the driver did not start: {_last_line(log)}")
             time.sleep(0.05)
         yield socket
     finally:
@@ -146,7 +145,7 @@ def run(program: Path, directory: Path) -> tuple[list[Outcome], str]:
             check=False,
         )
     if not report.exists():
-        raise NotPossible(f"csi-sanity wrote no report:\n{finished.stdout}")
+        raise NotPossibleError(f"csi-sanity wrote no report:\n{finished.stdout}")
     return outcomes(report), finished.stdout
 
 
@@ -168,11 +167,11 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if os.geteuid() != 0:
-            raise NotPossible("mounting needs root")
+            raise NotPossibleError("mounting needs root")
         program = build()
         with tempfile.TemporaryDirectory(prefix="sanity-") as directory:
             found, output = run(program, Path(directory).resolve())
-    except NotPossible as reason:
+    except NotPossibleError as reason:
         print(f"sanity: not run: {reason}", file=sys.stderr)
         return 1 if os.environ.get("CI") == "true" else NOT_POSSIBLE
     skipped = [outcome for outcome in found if outcome.verdict in ("skipped", "pending")]

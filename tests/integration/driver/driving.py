@@ -245,13 +245,17 @@ class Volume:
         )
 
     def stats(self, path: Path | None = None) -> csi_pb2.NodeGetVolumeStatsResponse:
-        request = csi_pb2.NodeGetVolumeStatsRequest(volume_id=self.volume_id, volume_path=str(path or self.target))
+        request = csi_pb2.NodeGetVolumeStatsRequest(
+            volume_id=self.volume_id, volume_path=str(path or self.target)
+        )
         response: csi_pb2.NodeGetVolumeStatsResponse = self.driver.node.NodeGetVolumeStats(request)
         return response
 
     def unpublish(self, target: Path | None = None) -> None:
         self.driver.node.NodeUnpublishVolume(
-            csi_pb2.NodeUnpublishVolumeRequest(volume_id=self.volume_id, target_path=str(target or self.target))
+            csi_pb2.NodeUnpublishVolumeRequest(
+                volume_id=self.volume_id, target_path=str(target or self.target)
+            )
         )
 
     def unstage(self) -> None:
