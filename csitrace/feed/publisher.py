@@ -54,7 +54,7 @@ class Publisher:
 
     `driver`: the CSI driver's name; `node_name`: the Kubernetes node, empty where the process belongs to none; `instance`:
     names this run of the process, made up when not given; `clock` tells ns since the Unix epoch; `ring_size`: how many events
-    are kept for those who come back.
+    are kept for those who come back; `linger_s`: how long a batch that follows another may wait to be filled.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Publisher:
         instance: str | None = None,
         clock: Callable[[], int] = time.time_ns,
         ring_size: int = RING_SIZE,
+        linger_s: float = LINGER_S,
     ) -> None:
         self.clock = clock
         self.origin = Origin(instance or uuid.uuid4().hex, driver, node_name, clock())
@@ -73,6 +74,7 @@ class Publisher:
         self._memory = Memory()
         self._subscribers: set[_Subscriber] = set()
         self._closed = False
+        self._linger_s = linger_s
 
     def publish(self, body: FeedBody, occurred_at: int | None = None) -> None:
         """Tell one fact. `occurred_at` in ns since the epoch, now by default. The counts of a FuseCounted are of its interval."""
@@ -111,8 +113,8 @@ class Publisher:
             if subscriber.wake_at <= event.sequence:
                 subscriber.notify()
 
-    async def _serve(self, request: pb.SubscribeRequest, write: _Write) -> None:
-        """One subscription, until the publisher is closed or the task cancelled."""
+    async def subscribe(self, request: pb.SubscribeRequest, write: _Write) -> None:
+        """Serve one subscription, batch by batch through `write`, until the publisher is closed or the task cancelled."""
         subscriber = _Subscriber(request.wants)
         with self._lock:
             self._subscribers.add(subscriber)
@@ -136,7 +138,7 @@ class Publisher:
                 await write(pb.Batch(kind=pb.Batch.HEARTBEAT, through_sequence=cursor))
                 sent_at = clock()
                 continue
-            await self._reached(subscriber, cursor + BATCH_EVENTS, flushed_at + LINGER_S - clock())
+            await self._reached(subscriber, cursor + BATCH_EVENTS, flushed_at + self._linger_s - clock())
             events = self._after(cursor)
             if events is None:
                 cursor = await self._write_snapshot(subscriber, cursor, write)
@@ -248,4 +250,4 @@ class _Servicer(feed_pb2_grpc.TraceFeedServicer):
     async def Subscribe(  # type: ignore[override]  # a coroutine that writes: unlike a generator, it ends with its task  # noqa: N802
         self, request: pb.SubscribeRequest, context: grpc.aio.ServicerContext[pb.SubscribeRequest, pb.Batch]
     ) -> None:
-        await self._publisher._serve(request, context.write)
+        await self._publisher.subscribe(request, context.write)

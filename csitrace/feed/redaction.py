@@ -132,10 +132,9 @@ def scrub(text: str, secrets: frozenset[str]) -> str:
 
     A secret of fewer than four characters is removed only where it stands as a word of its own.
     """
-    forms = {form for secret in secrets for form in _forms(secret)}
-    for form in sorted(forms, key=len, reverse=True):
-        pattern = re.escape(form) if len(form) >= 4 else rf"(?<!\w){re.escape(form)}(?!\w)"
-        text = re.sub(pattern, REDACTED, text)
+    forms = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
+    if forms:
+        text = re.sub("|".join(map(_pattern, forms)), REDACTED, text)
     return _cut(text)
 
 
@@ -275,6 +274,10 @@ def _tokens(document: str) -> Iterator[str]:
         for granted in audiences.values():
             if isinstance(granted, dict) and isinstance(granted.get("token"), str):
                 yield granted["token"]
+
+
+def _pattern(form: str) -> str:
+    return re.escape(form) if len(form) >= 4 else rf"(?<!\w){re.escape(form)}(?!\w)"
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -9,6 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
+# Before its import: gRPC's core writes to stderr, over the screen.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 import grpc.aio
 
 from csitrace.errors import CsitraceError

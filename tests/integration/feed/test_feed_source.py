@@ -280,12 +280,13 @@ async def test_an_address_that_nobody_serves_is_down_once(tmp_path: Path) -> Non
         down = (await listener.until(is_down)).body
         async with serving(Publisher(DRIVER, NODE), address):
             await listener.until(is_listed)
+            downs = listener.bodies(SourceDown)
+    assert downs == [down]
     assert isinstance(down, SourceDown)
     assert (down.scope, down.reason) == (
         address,
         f"cannot hear the driver's feed at {address}: there is no such socket",
     )
-    assert len(listener.bodies(SourceDown)) == 1
     assert {up.scope for up in listener.bodies(SourceUp)} == {address, f"{DRIVER}@{NODE}"}
 
 
