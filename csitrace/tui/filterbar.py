@@ -1,4 +1,4 @@
-"""Where a filter is typed. What is understood takes effect while typing; what is not says where and why."""
+"""Where a filter is typed. What is understood takes effect while typing; what is not says where and why, and takes none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class FilterBar(Vertical):
     DEFAULT_CSS = """
     FilterBar {
         height: auto; display: none;
-        & Input { height: 1; border: none; padding: 0 1; background: $surface; }
+        & Input { padding: 0 1; background: $surface; }
         & Block { height: auto; max-height: 3; padding: 0 1; }
     }
     """
@@ -40,7 +40,7 @@ class FilterBar(Vertical):
         self._before = read("")
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder=self._example, select_on_focus=False)
+        yield Input(placeholder=self._example, select_on_focus=False, compact=True)
         yield Block()
 
     def open(self, current: Filter[Any]) -> None:
@@ -64,6 +64,7 @@ class FilterBar(Vertical):
             chosen = self._read(event.value)
         except FilterError as error:
             self._explain(event.value, error)
+            self.post_message(self.Changed(self._before))
             return
         self.query_one(Block).show(lambda now, width: [], 0)
         self.post_message(self.Changed(chosen))

@@ -22,6 +22,11 @@ class Frames:
         self._painted_at = float("-inf")
         self.painted = 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether a repaint is asked for and not yet done."""
+        return self._waiting
+
     def request(self) -> None:
         """Something changed: paint within a frame's time."""
         if not self._waiting:

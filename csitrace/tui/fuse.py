@@ -119,7 +119,7 @@ def _requests(connection: FuseState, now: int) -> Line:
 
 
 def _table(connection: FuseState, now: int, width: int, silent: bool) -> list[Line]:
-    """A row for all operations, and one per kind, the most frequent first. `silent`: nobody counts any more, so no rate is known."""
+    """A row for all operations, and one per kind, the most frequent first. `silent`: nobody counts now, so rates are unknown."""
     if not connection.totals:
         return [line((" No operation was counted yet.", Tone.DIM))]
     history = max(min(width - 68, 30), 8)

@@ -25,7 +25,7 @@ _QUIET_NS = 5 * SECOND
 
 def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
     """Both lines of the header."""
-    mode = mode_line(overview.playhead)
+    mode = mode_line(overview.playhead, overview.stale_since)
     counts = counts_line(overview.rows)
     title = line(" csitrace  ", (overview.title, Tone.STRONG), "  ")
     first = line(title, counts)
@@ -35,8 +35,10 @@ def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
     return [first, witnesses_line(overview, now, width)]
 
 
-def mode_line(playhead: Playhead) -> Line:
+def mode_line(playhead: Playhead, stale_since: int | None) -> Line:
     """`● LIVE`; where it is not the latest that is shown: the time shown, and how many facts have come in since."""
+    if playhead.mode == "LIVE" and stale_since is not None:
+        return line((f"▲ STALE since {clock_text(stale_since)[:8]}", Tone.UNKNOWN))
     if playhead.mode == "LIVE":
         return line(("● LIVE", Tone.GOOD))
     sign = "▶" if playhead.mode == "REPLAY" else "‖"

@@ -87,3 +87,7 @@ def markdown() -> str:
         "footer can be clicked.\n"
     )
     return "".join(parts)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
