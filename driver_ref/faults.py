@@ -67,7 +67,7 @@ class Fault:
 
 def parse(target: str, effect: str, volume_id: str = "") -> Fault:
     """Read a fault. Raises UsageError that says which word is wrong and what may stand there."""
-    where = f"fault {target}: "
+    where = f"fault {target!r}: "
     is_fuse = target.startswith(FUSE_PREFIX)
     if is_fuse and target.removeprefix(FUSE_PREFIX) not in ("*", *FAULTABLE_OPS):
         raise UsageError(f"{where}no such FUSE operation; use fuse.* or one of {', '.join(FAULTABLE_OPS)}")
@@ -208,12 +208,12 @@ def _with_word(fault: Fault, word: str, where: str) -> Fault:
         return _WORDS[word](fault)
     if equals and key == "count":
         if not value.isdecimal() or int(value) == 0:
-            raise UsageError(f"{where}count={value} is not a whole number above 0")
+            raise UsageError(f"{where}count={value!r} is not a whole number above 0")
         return replace(fault, count=int(value))
     if equals and key == "delay":
         match = _DURATION.fullmatch(value)
         if match is None:
-            raise UsageError(f"{where}delay={value} is not a duration such as 500ms, 2s or 1m")
+            raise UsageError(f"{where}delay={value!r} is not a duration such as 500ms, 2s or 1m")
         return replace(fault, delay_ns=int(match[1]) * _UNITS[match[2]])
     if fault.is_fuse and word in ERRNO_NUMBERS:
         return replace(fault, errno=word)
