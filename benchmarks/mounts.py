@@ -82,8 +82,6 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        for name in ("many", "one"):
-            (root / name).mkdir()
         try:
             with mount_namespace(root) as namespace:
                 measure(namespace, arguments.mounts, arguments.changes, arguments.rounds, arguments.burst)
@@ -94,8 +92,10 @@ def main() -> int:
 
 
 def measure(namespace: MountNamespace, mounts: int, changes: int, rounds: int, burst: int) -> None:
-    for _ in range(mounts):
-        namespace.mount_tmpfs("many")
+    for number in range(
+        mounts
+    ):  # side by side: mounts on top of each other would make every path slow to tell
+        mount_anew(namespace, f"there-{number}")
     watchers = dict(open_all(namespace))
     costs: dict[str, dict[str, list[float]]] = {
         name: {"change": [], "in burst": [], "look again": []} for name in watchers
@@ -118,6 +118,11 @@ def measure(namespace: MountNamespace, mounts: int, changes: int, rounds: int, b
         print()
 
 
+def mount_anew(namespace: MountNamespace, name: str) -> None:
+    (namespace.root / name).mkdir(exist_ok=True)
+    namespace.mount_tmpfs(name)
+
+
 def open_all(namespace: MountNamespace) -> Iterable[tuple[str, Watcher]]:
     interest = Interest.below(str(namespace.root))
     for name, way in WAYS.items():
@@ -136,7 +141,7 @@ def cost_per_change(namespace: MountNamespace, watcher: Watcher, changes: int) -
         if number % 2:
             namespace.unmount("one")
         else:
-            namespace.mount_tmpfs("one")
+            mount_anew(namespace, "one")
         began = time.process_time()
         told = 0
         while not told:
@@ -157,15 +162,15 @@ def cost_of_looking_again(watcher: Watcher) -> float:
 def cost_in_burst(namespace: MountNamespace, watcher: Watcher, burst: int) -> float:
     """Seconds of our CPU per mount, of many that are made before we look once."""
     watcher.read(math.inf)
-    for _ in range(burst):
-        namespace.mount_tmpfs("one")
+    for number in range(burst):
+        mount_anew(namespace, f"burst-{number}")
     began = time.process_time()
     watcher.wait()
     changed = watcher.read(time.monotonic())
     spent = time.process_time() - began
     assert len(changed.appeared) == burst
-    for _ in range(burst):
-        namespace.unmount("one")
+    for number in range(burst):
+        namespace.unmount(f"burst-{number}")
     return spent / burst
 
 

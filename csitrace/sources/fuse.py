@@ -33,39 +33,46 @@ _NOTABLE_STATES = frozenset("TtZX")
 
 
 class WaitingRequests:
-    """Reads `waiting` of connections. `unknown_because`: one line why nothing can be read, empty while it can."""
+    """Reads `waiting` of connections. `unknown_because`: one line why it cannot be read, empty while it can."""
 
     def __init__(self) -> None:
         self._directory: int | None = None
         self.unknown_because = ""
-        self._open()
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Find fusectl where it is mounted, or mount it where nobody sees it. Tried again with every new connection, because the
+        kernel's fuse module may come only with the first one."""
+        if self._directory is not None:
+            return
+        is_mounted = any(
+            mount.fs_type == "fusectl" and mount.mount_point == _FUSECTL for mount in _own_mounts()
+        )
         try:
-            if any(mount.fs_type == "fusectl" and mount.mount_point == _FUSECTL for mount in _own_mounts()):
-                self._directory = os.open(_FUSECTL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            else:
-                self._directory = open_detached("fusectl")
+            self._directory = _open_directory(_FUSECTL) if is_mounted else open_detached("fusectl")
             self.unknown_because = ""
         except OSError as error:
-            self.unknown_because = (
-                f"fusectl is not mounted at {_FUSECTL} and mounting it aside failed: {error.strerror}"
+            tried = (
+                f"reading {_FUSECTL}"
+                if is_mounted
+                else f"fusectl is not mounted at {_FUSECTL}, and mounting it aside"
             )
+            self.unknown_because = f"{tried}: {error.strerror}"
 
     def read(self, connection: int) -> int | None:
         """Requests without an answer, or None where it cannot be told (gone, or not permitted)."""
-        if self._directory is None:
-            self._open()  # the kernel's fuse module comes with the first mount
         if self._directory is None:
             return None
         try:
             descriptor = os.open(f"{connection}/waiting", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
         except OSError as error:
             if isinstance(error, PermissionError):
-                self.unknown_because = "waiting requests may be read only by root and the owner of the mount"
+                self.unknown_because = "they may be read only by root and by the user who mounted"
             return None
         try:
             return int(os.read(descriptor, 32))
+        except (OSError, ValueError):  # gone between the two calls
+            return None
         finally:
             os.close(descriptor)
 
@@ -135,6 +142,7 @@ class FuseWatch:
             connection = self._connections.get(number)
             if connection is None:
                 connection = self._connections[number] = _Connection(number)
+                self._waiting.open()
                 self._sample_at = 0.0
             connection.mount_points[mount.mount_id] = mount.mount_point
 
@@ -276,6 +284,10 @@ def _figures_moved(told: DaemonStatus | None, seen: DaemonStatus | None) -> bool
     cpu = (seen.cpu_ns or 0) - (told.cpu_ns or 0)
     rss = (seen.rss_bytes or 0) - (told.rss_bytes or 0)
     return cpu >= _CPU_NS_WORTH_TELLING or abs(rss) >= _RSS_BYTES_WORTH_TELLING
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _own_mounts() -> Iterator[Mount]:

@@ -28,6 +28,7 @@ from csitrace.sources.backoff import Backoff
 from csitrace.sources.fuse import FuseWatch
 from csitrace.sources.mountinfo.interest import Interest
 from csitrace.sources.mountinfo.watchers import WAYS, Changes, open_watcher
+from csitrace.sources.processes import privileged_over_processes
 
 _REST_PER_WORK = 4
 """After reading the mount table, rest this many times as long: a storm of mounts takes a fifth of one CPU at most."""
@@ -170,7 +171,13 @@ class _Listening:
     def _detail(self) -> str:
         mounts = f"mounts by {self._watcher.name}" + (f" ({self._refusals})" if self._refusals else "")
         because = self._fuse.unknown_because
-        return f"{mounts}; waiting FUSE requests " + (f"unknown: {because}" if because else "by fusectl")
+        waiting = f"unknown: {because}" if because else "by fusectl"
+        daemons = (
+            ""
+            if privileged_over_processes()
+            else "; FUSE daemons of other users unknown: not root on this machine"
+        )
+        return f"{mounts}; waiting FUSE requests {waiting}{daemons}"
 
     def _on_mount_change(self) -> None:
         self._watcher.acknowledge()

@@ -32,7 +32,10 @@ _T = TypeVar("_T")
 
 _FUSE_DEVICE = "/dev/fuse"
 _FDINFO_FIELD = "fuse_connection:"
-_INITIAL_PID_NAMESPACE = 0xEFFF_FFFC  # its inode number, fixed by include/linux/proc_ns.h
+_INITIAL_NAMESPACES = {
+    "pid": 0xEFFF_FFFC,
+    "user": 0xEFFF_FFFD,
+}  # inode numbers, fixed by include/linux/proc_ns.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,19 @@ class DaemonSearch:
     all_seen: bool = False
 
 
+def privileged_over_processes() -> bool:
+    """Whether we are root of the machine, not only of a container or user namespace, and so see every process's descriptors."""
+    return os.geteuid() == 0 and _in_initial("pid") and _in_initial("user")
+
+
+def _in_initial(kind: str) -> bool:
+    return os.stat(f"/proc/self/ns/{kind}").st_ino == _INITIAL_NAMESPACES[kind]
+
+
 def fuse_holders() -> FuseHolders:
     """Reads the descriptors of every process once."""
     holders: list[FuseHolder] = []
-    all_seen = os.stat("/proc/self/ns/pid").st_ino == _INITIAL_PID_NAMESPACE
+    all_seen = _in_initial("pid")
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:

@@ -20,6 +20,9 @@ class Scripted(WaitingRequests):
         self.values: dict[int, int | None] = {}
         self.unknown_because = ""
 
+    def open(self) -> None:
+        pass
+
     def read(self, connection: int) -> int | None:
         return self.values.get(connection)
 
