@@ -5,6 +5,8 @@ health in the same stream (`SourceUp`, `SourceDown`, `SourceGap`, `ListCompleted
 never taken for "nothing there".
 
 * `kubernetes`: list and watch of the API server's objects.
+* `kernel`: a node's mounts and FUSE connections, of `mountinfo` (the mount table, followed), `fuse` (waiting requests) and
+  `processes` (the daemons behind them).
 * `backoff`: how long to wait before asking again, shared by all sources.
 """
 

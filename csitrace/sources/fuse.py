@@ -175,8 +175,9 @@ class FuseWatch:
                 aborted=connection.aborted,
                 daemon=connection.status,
             )
-            if self._is_news(connection, seen, now):
-                connection.told, connection.told_at = seen, now
+            essence = _essence(seen, connection.looks_in_disk_sleep > 1)
+            if essence != connection.told_essence or self._figures_are_due(connection, seen, now):
+                connection.told, connection.told_essence, connection.told_at = seen, essence, now
                 yield seen
         self._start_search(now)
 
@@ -189,13 +190,13 @@ class FuseWatch:
                 connection.looks_in_disk_sleep + 1 if connection.status.state == "D" else 0
             )
 
-    def _is_news(self, connection: _Connection, seen: FuseObserved, now: float) -> bool:
+    def _figures_are_due(self, connection: _Connection, seen: FuseObserved, now: float) -> bool:
         told = connection.told
-        essence = _essence(seen, connection.looks_in_disk_sleep > 1)
-        if told is None or essence != connection.told_essence:
-            connection.told_essence = essence
-            return True
-        return now >= connection.told_at + _FIGURES_EVERY and _figures_moved(told.daemon, seen.daemon)
+        return (
+            told is not None
+            and now >= connection.told_at + _FIGURES_EVERY
+            and _figures_moved(told.daemon, seen.daemon)
+        )
 
     def _start_search(self, now: float) -> None:
         """One search through /proc for all connections whose daemon is not known and whose time has come."""
