@@ -5,7 +5,7 @@ A feed that hangs is told from one that is idle by its heartbeats: `SILENCE_S` w
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class FeedSource:
         """`driver@node` once the driver has said who it is, else the address."""
         return self.name if self._reader.origin is None else self._reader.origin.scope
 
-    async def observe(self) -> AsyncIterator[Observation]:
+    async def observe(self) -> AsyncGenerator[Observation, None]:
         while True:
             try:
                 async with aclosing(self._subscription()) as observations:
@@ -184,7 +184,7 @@ class DiscoveredFeeds:
         self._sources: dict[str, FeedSource] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def observe(self) -> AsyncIterator[Observation]:
+    async def observe(self) -> AsyncGenerator[Observation, None]:
         queue: asyncio.Queue[Observation] = asyncio.Queue(_QUEUE_SIZE)
         scanner = asyncio.create_task(self._follow(queue))
         try:
@@ -222,7 +222,7 @@ class DiscoveredFeeds:
 
 
 async def _pour(source: FeedSource, queue: asyncio.Queue[Observation]) -> None:
-    async with aclosing(source.observe()) as observations:  # type: ignore[type-var]  # an async generator
+    async with aclosing(source.observe()) as observations:
         async for observation in observations:
             await queue.put(observation)
 

@@ -80,7 +80,7 @@ class Listener:
         self._task = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
-        async with aclosing(self._source.observe()) as observations:  # type: ignore[type-var]
+        async with aclosing(self._source.observe()) as observations:
             async for observation in observations:
                 async with self._changed:
                     self.observations.append(observation)
@@ -234,7 +234,7 @@ async def test_a_subscriber_that_does_not_read_is_told_what_it_lost_and_stays(tm
                 await asyncio.sleep(0)  # the server's turn to fill the transport's buffers
         publisher.publish(started(9_999))
         seen = []
-        async with asyncio.timeout(30), aclosing(observations):  # type: ignore[type-var]
+        async with asyncio.timeout(30), aclosing(observations):
             async for observation in observations:
                 seen.append(observation)
                 if observation.body == started(9_999):
@@ -388,7 +388,7 @@ def test_a_thread_serves_drivers_without_asyncio(tmp_path: Path) -> None:
 
     async def hear(address: str) -> list[Observation]:
         seen = []
-        async with asyncio.timeout(15), aclosing(source_of(address).observe()) as observations:  # type: ignore[type-var]
+        async with asyncio.timeout(15), aclosing(source_of(address).observe()) as observations:
             async for observation in observations:
                 seen.append(observation)
                 if is_listed(observation.body):
