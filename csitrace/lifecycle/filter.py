@@ -6,9 +6,10 @@
     conjunction = negation { ["and"] negation }
     negation = "not" negation | "(" expression ")" | term
     term = field operator value | word
-    operator = ":" | ">" | ">=" | "<" | "<="
+    operator = ":" | "=" | ">" | ">=" | "<" | "<="
 
-A word, and a text after `:`, is looked for anywhere in the names, in any case; with `*` in it the whole name must match.
+A word, and a text after `:`, is looked for anywhere in the names, in any case; with `*` in it, or after `=`, the whole name
+must match.
 `field:*` asks that the field be told at all. Quotes (") take blanks, brackets and keywords literally.
 What no witness tells is neither greater nor smaller than anything: such a term does not match.
 """
@@ -123,6 +124,7 @@ VOLUME_FIELDS: dict[str, Field[VolumeRow]] = {
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ":": lambda left, right: left == right,
+    "=": lambda left, right: left == right,
     ">": lambda left, right: left > right,
     ">=": lambda left, right: left >= right,
     "<": lambda left, right: left < right,
@@ -134,7 +136,7 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _TOKEN = re.compile(
     r"""(?P<bracket>[()])
-      | (?P<field>[^\s()":<>]+)(?P<operator>[<>]=?|:)(?P<value>"[^"]*"|[^\s()"]*)
+      | (?P<field>[^\s()":=<>]+)(?P<operator>[<>]=?|[:=])(?P<value>"[^"]*"|[^\s()"]*)
       | "(?P<quoted>[^"]*)"
       | (?P<word>[^\s()"]+)""",
     re.VERBOSE,
@@ -230,9 +232,9 @@ class _Parser(Generic[Row]):
         if not value:
             raise FilterError(f"'{name}{operator}' needs {field.kind.value} after it", token.end())
         if field.kind is Kind.TEXT:
-            if operator != ":":
+            if operator not in (":", "="):
                 raise FilterError(f"'{name}' is a text: write {name}:{value}", token.start("operator"))
-            texts, matches = field.texts, _text_test(value)
+            texts, matches = field.texts, _text_test(value, whole=operator == "=")
             return lambda row, now: any(matches(text) for text in texts(row) if text)
         number = field.number
         if value == "*" and operator == ":":
@@ -266,8 +268,10 @@ class _Parser(Generic[Row]):
         return self._tokens[self._next].start() if self._next < len(self._tokens) else len(self._text)
 
 
-def _text_test(wanted: str) -> Callable[[str], bool]:
+def _text_test(wanted: str, whole: bool = False) -> Callable[[str], bool]:
     folded = wanted.casefold()
+    if whole:
+        return lambda text: text.casefold() == folded
     if "*" in folded:
         pattern = folded.replace("[", "[[]").replace("?", "[?]")
         return lambda text: fnmatchcase(text.casefold(), pattern)

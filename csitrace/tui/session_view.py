@@ -6,67 +6,14 @@ from csitrace.engine.session import Session
 from csitrace.lifecycle.facts import Fact, concerns, describe
 from csitrace.lifecycle.fuse import fuse_states
 from csitrace.lifecycle.ladder import ladder, way_back
-from csitrace.lifecycle.row import GONE_SHOWN_NS, volume_row
+from csitrace.lifecycle.row import volume_row
+from csitrace.lifecycle.rowcache import RowCache
 from csitrace.lifecycle.spans import spans
 from csitrace.lifecycle.state import State, Use, Volume
 from csitrace.lifecycle.verdict import standing
-from csitrace.lifecycle.views import Severity, VolumeRow
 from csitrace.lifecycle.witnesses import questions, witness_views
 from csitrace.model.events import TraceEvent, Witness
-from csitrace.model.times import SECOND
 from csitrace.tui.watched import Detail, FactLog, Overview, Playhead
-
-QUIET_ROWS_A_SECOND = 500
-"""How many rows of volumes that are well are made anew each second, in turn."""
-
-
-class RowCache:
-    """The rows of all volumes, each made anew only when it may have changed.
-
-    That is: at once when its volume did, or a source came or went; every second when time matters to it (it is not well); and in
-    turn, `QUIET_ROWS_A_SECOND`, for what else may touch it (a class or node object that changed).
-    """
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[Volume, VolumeRow]] = {}
-        self._sources: object = None
-        self._second = -1
-        self._turn: Iterator[str] = iter(())
-
-    def rows(self, state: State, now: int) -> list[VolumeRow]:
-        sources = [(key, source.up, source.reason, source.listed) for key, source in state.sources.items()]
-        if sources != self._sources:
-            self._sources, self._rows = sources, {}
-        next_second, self._second = now // SECOND != self._second, now // SECOND
-        turn = set(self._next_in_turn()) if next_second else set()
-        before, fresh = self._rows, {}
-        for key, volume in state.volumes.items():
-            if volume.gone_at is not None and now - volume.gone_at >= GONE_SHOWN_NS:
-                continue
-            known = before.get(key)
-            if (
-                known is not None
-                and known[0] is volume
-                and key not in turn
-                and not (next_second and _restless(known[1]))
-            ):
-                fresh[key] = known
-                continue
-            row = volume_row(state, volume, now)
-            fresh[key] = (volume, known[1] if known is not None and known[1] == row else row)
-        self._rows = fresh
-        return [row for _, row in fresh.values()]
-
-    def _next_in_turn(self) -> Iterator[str]:
-        for count, key in enumerate(self._turn, 1):
-            yield key
-            if count == QUIET_ROWS_A_SECOND:
-                return
-        self._turn = iter(list(self._rows))
-
-
-def _restless(row: VolumeRow) -> bool:
-    return row.severity is not Severity.OK or row.ops_per_second is not None
 
 
 class SessionView:

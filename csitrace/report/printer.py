@@ -1,0 +1,96 @@
+"""A session printed as it changes: `csitrace watch` where there is no terminal."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+from csitrace.engine.session import Session
+from csitrace.lifecycle.filter import Filter, parse_volume_filter
+from csitrace.lifecycle.rowcache import RowCache
+from csitrace.lifecycle.views import VolumeRow, WitnessView
+from csitrace.lifecycle.witnesses import witness_views
+from csitrace.report.changes import Change, Follower
+from csitrace.report.lines import json_line, text_line
+
+PACE_SECONDS = 0.2
+"""At most this often lines are made: what comes and goes in between is no line."""
+
+QUIET_SECONDS = 1.0
+"""Without any fact, time alone makes things slow or stuck: it is looked at this often."""
+
+
+async def print_changes(
+    session: Session, take_in: Callable[[], Awaitable[None]], wanted: str = "", *, as_json: bool = False
+) -> int:
+    """Print changes to stdout until `take_in` ends, and news of the witnesses to stderr; the answer is the exit code, 0.
+
+    `wanted`: a filter. Raises `FilterError` when it is wrong, and what `take_in` raises.
+    """
+
+    def write(text: str) -> None:
+        print(text, flush=True)
+
+    def complain(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    printer = Printer(
+        session, parse_volume_filter(wanted), json_line if as_json else text_line, write, complain
+    )
+    await printer.run(take_in)
+    return 0
+
+
+class Printer:
+    """Writes a line per change of a session: `line` makes it, `write` takes it. `complain` takes news of silent witnesses."""
+
+    def __init__(
+        self,
+        session: Session,
+        chosen: Filter[VolumeRow],
+        line: Callable[[Change, int], str],
+        write: Callable[[str], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._session, self._line, self._write, self._complain = session, line, write, complain
+        self._follower = Follower(chosen)
+        self._rows = RowCache()
+        self._problems: frozenset[str] = frozenset()
+
+    async def run(self, take_in: Callable[[], Awaitable[None]]) -> None:
+        """Print while facts are taken in, and what came last once they end. Errors of `take_in` pass through."""
+        changed = asyncio.Event()
+        unsubscribe = self._session.on_change(changed.set)
+        taking_in = asyncio.ensure_future(take_in())
+        try:
+            while not taking_in.done():
+                await self._wait(changed, taking_in)
+                changed.clear()
+                self.print_changes()
+            await taking_in
+        finally:
+            taking_in.cancel()
+            unsubscribe()
+        self.print_changes()
+
+    async def _wait(self, changed: asyncio.Event, taking_in: "asyncio.Future[None]") -> None:
+        """Until something changed, but no longer than `QUIET_SECONDS`, and no less than `PACE_SECONDS`."""
+        await asyncio.wait((taking_in,), timeout=PACE_SECONDS)
+        waiting = asyncio.ensure_future(changed.wait())
+        await asyncio.wait((waiting, taking_in), timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
+    def print_changes(self) -> None:
+        """Print what changed since the last call."""
+        state, now = self._session.state, self._session.now
+        problems = frozenset(_problems(witness_views(state)))
+        for problem in sorted(problems - self._problems):
+            self._complain(f"not heard: {problem}")
+        for problem in sorted(self._problems - problems):
+            self._complain(f"heard again: {problem.partition(': ')[0]}")
+        self._problems = problems
+        for change in self._follower.update(self._rows.rows(state, now), now):
+            self._write(self._line(change, now))
+
+
+def _problems(views: tuple[WitnessView, ...]) -> list[str]:
+    return [f"{view.witness} {problem}" for view in views for problem in view.problems]
