@@ -28,6 +28,9 @@ def test_a_claim_grows_while_it_is_used(kubectl: Kubectl, image: objects.Image) 
     """Raising the request of a mounted claim raises what the pod's file system offers, without a restart."""
     _run_pod_with_claim(kubectl, image, storage.WAITING_CLASS)
     kubectl("patch", "pvc/data", "-p", '{"spec":{"resources":{"requests":{"storage":"32Mi"}}}}')
+    kubectl.wait("condition=FileSystemResizePending", "pvc/data")
+    # kubelet looks at its volumes' sizes when it syncs the pod: on a change of the pod, or within 90 s.
+    kubectl("annotate", "pod/pod", "sync=now")
     kubectl.wait("jsonpath={.status.capacity.storage}=32Mi", "pvc/data", timeout_s=120)
     assert kubectl("exec", "pod", "--", "stat", "-f", "-c", "%b %S", "/data").split() == ["8192", "4096"]
 
