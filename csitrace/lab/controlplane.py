@@ -1,6 +1,7 @@
 """The whole lab in one process: API server, controllers, kubelet and the user, with the driver as a program beside it."""
 
 import asyncio
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ async def run_lab(
         _write_kubeconfig(kubeconfig, endpoint)
         ready(
             LabReady(
+                pid=os.getpid(),
                 url=url,
                 kubeconfig=str(kubeconfig),
                 kubelet_root=str(layout.root),

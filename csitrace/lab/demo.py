@@ -31,9 +31,8 @@ _STOP_SECONDS = 5.0
 class Lab:
     """A running lab. `ready`: where everything is."""
 
-    def __init__(self, ready: LabReady, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, ready: LabReady) -> None:
         self.ready = ready
-        self.pid = process.pid
         self._reached: dict[str, asyncio.Event] = {}
 
     async def wait_reached(self, story: str) -> None:
@@ -79,7 +78,7 @@ async def running_lab(
         if not line:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise UnreachableError(f"the lab did not start: {''.join(last) or 'it said nothing'}")
-        lab = Lab(msgspec.json.decode(line, type=LabReady), process)
+        lab = Lab(msgspec.json.decode(line, type=LabReady))
         following = asyncio.create_task(lab.follow(process.stdout))
         try:
             yield lab

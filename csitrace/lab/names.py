@@ -13,8 +13,10 @@ WAIT = "csitrace-wait"
 
 
 class LabReady(msgspec.Struct, frozen=True, kw_only=True):
-    """How to watch a lab that has begun. Paths as strings; `feed`: gRPC address of the driver's trace feed."""
+    """How to watch a lab that has begun. Paths as strings; `feed`: gRPC address of the driver's trace feed; `pid`: the
+    lab's process, in whose mount namespace the volumes are."""
 
+    pid: int
     url: str
     kubeconfig: str
     kubelet_root: str

@@ -38,14 +38,19 @@ class Pace:
         return self.scaled(600)
 
     @property
+    def bind_poll(self) -> float:
+        """How often PreBind looks whether the claims are bound."""
+        return self.scaled(1)
+
+    @property
     def mount_timeout(self) -> float:
-        """kubelet's time-out of one NodeStage or NodePublish call."""
-        return self.scaled(120)
+        """kubelet's time-out of one NodeStage or NodePublish call (2 min); a loaded machine must not meet it by itself."""
+        return max(self.scaled(120), 15)
 
     @property
     def call_timeout(self) -> float:
-        """The sidecars' time-out of one controller call (15 s, generous against a busy machine)."""
-        return max(self.scaled(15), 3)
+        """The sidecars' time-out of one controller call (15 s)."""
+        return max(self.scaled(15), 5)
 
     @property
     def reconcile(self) -> float:

@@ -47,7 +47,7 @@ class User:
             await self._client.ensure(NAMESPACES, {"metadata": {"name": namespace}})
         driver: Object = {
             "metadata": {"name": self.driver.name},
-            "spec": {"attachRequired": True, "podInfoOnMount": False, "fsGroupPolicy": "None"},
+            "spec": {"attachRequired": True, "podInfoOnMount": True, "fsGroupPolicy": "None"},
         }
         await self._client.ensure(CSI_DRIVERS, driver)
         await self.create_class(IMMEDIATE, "Immediate")

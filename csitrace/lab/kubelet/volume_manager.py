@@ -146,7 +146,7 @@ class VolumeManager:
                 if _NODE.STAGE_UNSTAGE_VOLUME in capabilities:
                     staging = await self._stage(driver, volume, wanted, publish_context)
                 prefix = "MountVolume.SetUp"
-                await self._publish(driver, volume, wanted, publish_context, staging)
+                await self._publish(driver, volume, pod, wanted, publish_context, staging)
             except grpc.aio.AioRpcError as error:
                 raise _MountError(
                     f'{prefix} failed for volume "{volume.volume_name}" : {go_text(error)}'
@@ -208,6 +208,7 @@ class VolumeManager:
         self,
         driver: DriverClient,
         volume: PodVolume,
+        pod: Object,
         wanted: csi_pb2.VolumeCapability,
         publish_context: dict[str, str],
         staging: str,
@@ -230,9 +231,22 @@ class VolumeManager:
             target_path=str(path),
             volume_capability=wanted,
             readonly=False,
-            volume_context=dict(volume.attributes),
+            volume_context=dict(volume.attributes) | self._pod_information(volume.driver, pod),
         )
         await driver.node.NodePublishVolume(request, timeout=self._pace.mount_timeout)
+
+    def _pod_information(self, driver: str, pod: Object) -> dict[str, str]:
+        """What a driver with `podInfoOnMount` is told of the pod."""
+        found = self._drivers.get(driver)
+        if found is None or not found["spec"].get("podInfoOnMount"):
+            return {}
+        return {
+            "csi.storage.k8s.io/pod.name": pod["metadata"]["name"],
+            "csi.storage.k8s.io/pod.namespace": pod["metadata"]["namespace"],
+            "csi.storage.k8s.io/pod.uid": pod["metadata"]["uid"],
+            "csi.storage.k8s.io/serviceAccount.name": pod["spec"].get("serviceAccountName", "default"),
+            "csi.storage.k8s.io/ephemeral": "false",
+        }
 
     async def _unpublish(self, volume: PodVolume) -> None:
         path = self._layout.publish_path(volume.pod_uid, volume.volume_name)

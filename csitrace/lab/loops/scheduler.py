@@ -44,7 +44,6 @@ class Scheduler:
         program.informer(CSI_NODES)
         backoff = Backoff(self._pace.scaled(_FIRST_RETRY_SECONDS), self._pace.scaled(_MAX_RETRY_SECONDS))
         self._queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule, backoff)
-        self._changed = asyncio.Event()
         self._ready_nodes: set[str] = set()
         self._pods.on_change(lambda pod, deleted: self._queue.add(objects.key_of(pod)))
         self._claims.on_change(self._claim_changed)
@@ -52,9 +51,7 @@ class Scheduler:
         program.task(self._queue.run())
 
     def _claim_changed(self, claim: Object, deleted: bool) -> None:
-        """A pod that waits for this claim may be schedulable now; who waits in PreBind looks again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        """A pod that waits for this claim may be schedulable now."""
         namespace, name = objects.key_of(claim)
         for pod in self._unscheduled():
             if (
@@ -154,7 +151,6 @@ class Scheduler:
         namespace = pod["metadata"]["namespace"]
         selected = False
         while True:
-            changed = self._changed
             claim = self._claims.get(claim_name, namespace)
             if claim is None:
                 raise PreBindError(f'persistentvolumeclaim "{claim_name}" not found')
@@ -166,7 +162,7 @@ class Scheduler:
             selected = selected or has_node
             if self._pods.get(pod["metadata"]["name"], namespace) is None:
                 raise PreBindError(f'pod "{pod["metadata"]["name"]}" not found')
-            await changed.wait()
+            await asyncio.sleep(self._pace.bind_poll)
 
     async def _fail(self, pod: Object, reason: str, message: str) -> None:
         await self._write_condition(pod, reason, message)
