@@ -107,8 +107,10 @@ class RpcFinished(_Body, frozen=True, kw_only=True):
 
 
 class MountAppeared(_Body, frozen=True, kw_only=True):
-    """A mount in a node's mount table. The first ones after SourceUp were there before us, until ListCompleted. Told again, with the
-    same id, for a mount whose options changed in place, such as a bind mount that was made read-only."""
+    """A mount in a node's mount table. The first ones after SourceUp were there before us, until ListCompleted.
+
+    Told again, with the same id, for a mount whose options changed in place, such as a bind mount that was made read-only.
+    """
 
     node_name: str
     mount: Mount

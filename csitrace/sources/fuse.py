@@ -222,7 +222,7 @@ class FuseWatch:
             connection = self._connections.get(number)
             if connection is not None:
                 self._search_ended(connection, search, now)
-        self._wake()
+        self._wake_to_sample()
 
     def _search_ended(self, connection: _Connection, search: DaemonSearch, now: float) -> None:
         pid = search.found.get(connection.number)
@@ -248,7 +248,11 @@ class FuseWatch:
             connection.status = connection.daemon.ended()
             self._release(connection)
             connection.search_at = 0.0
-            self._wake()
+            self._wake_to_sample()
+
+    def _wake_to_sample(self) -> None:
+        self._sample_at = 0.0  # what waited for a daemon changes with it
+        self._wake()
 
     def _release(self, connection: _Connection) -> None:
         if connection.daemon is not None:
