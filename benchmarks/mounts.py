@@ -85,7 +85,7 @@ def main() -> int:
         try:
             with mount_namespace(root) as namespace:
                 measure(namespace, arguments.mounts, arguments.changes, arguments.rounds, arguments.burst)
-        except PermissionError as error:
+        except OSError as error:
             print(f"{error}: run as root, or under `unshare -Urm`", file=sys.stderr)
             return 3
     return 0

@@ -26,7 +26,7 @@ def shared_namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount
     try:
         with mount_namespace(root) as namespace:
             yield namespace
-    except PermissionError as error:
+    except OSError as error:
         unavailable(str(error))
 
 
