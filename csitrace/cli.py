@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csitrace import __version__
-from csitrace.errors import CsitraceError, UsageError
+from csitrace.errors import CsitraceError, FilterError, UsageError
 
 if TYPE_CHECKING:
     from csitrace.engine.session import Session
+    from csitrace.lab.sandbox import Sandbox
     from csitrace.sources import Source
 
 DEFAULT_KUBELET_ROOT = "/var/lib/kubelet"
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(parsed)
     except CsitraceError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        where = f"filter, character {error.position + 1}: " if isinstance(error, FilterError) else ""
+        print(f"{prog}: {where}{error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -84,9 +86,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         description="An embedded control plane, the reference driver, real gRPC and real FUSE mounts, and the screen on them.",
         epilog=EXIT_CODES,
     )
-    demo.add_argument(
-        "--scenario", default="mixed", metavar="NAME", help="what happens (default: mixed; `list` names them)"
-    )
+    demo.add_argument("--scenario", default="mixed", metavar="NAME", help="what happens (default: mixed)")
     _add_view_flags(demo)
     demo.set_defaults(run=_demo)
     return parser
@@ -171,11 +171,13 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 
 async def _run_watch(arguments: argparse.Namespace) -> int:
-    from csitrace.engine.merge import merge
     from csitrace.engine.session import Session
+    from csitrace.lifecycle.filter import parse_volume_filter
     from csitrace.sources.kubernetes.config import ConnectionOptions, parse_request_timeout
     from csitrace.sources.kubernetes.source import KubernetesSource
 
+    wanted = " and ".join(part for part in (resource_filter(arguments.resources), arguments.filter) if part)
+    parse_volume_filter(wanted)  # a wrong one is told before anything is opened
     options = ConnectionOptions(
         kubeconfig=arguments.kubeconfig,
         context=arguments.context,
@@ -197,8 +199,7 @@ async def _run_watch(arguments: argparse.Namespace) -> int:
         *local_sources(arguments.kubelet_root, arguments.node_name, arguments.feed),
     ]
     session = Session(arguments.context or cluster.name)
-    wanted = " and ".join(part for part in (resource_filter(arguments.resources), arguments.filter) if part)
-    return await show(session, lambda: session.run(merge(sources)), arguments.output, wanted)
+    return await show(session, sources, arguments.output, wanted)
 
 
 def local_sources(kubelet_root: str, node_name: str, feeds: Sequence[str]) -> "list[Source]":
@@ -215,22 +216,51 @@ def local_sources(kubelet_root: str, node_name: str, feeds: Sequence[str]) -> "l
     return sources
 
 
-async def show(session: "Session", take_in: "Callable[[], object]", output: str, wanted: str) -> int:
+async def show(session: "Session", sources: "Sequence[Source]", output: str, wanted: str) -> int:
     """Run the view that was asked for until the user leaves it or the sources end."""
+    from csitrace.engine.merge import merge
+
+    async def take_in() -> None:
+        await session.run(merge(sources))
+
     chosen = output or ("screen" if sys.stdout.isatty() and sys.stdin.isatty() else "lines")
     if chosen == "screen":
-        from csitrace.tui import run_screen
+        from csitrace.tui.app import CsitraceApp
+        from csitrace.tui.session_view import SessionView
 
-        return await run_screen(session, take_in, wanted)
-    from csitrace.report import print_changes
+        app = CsitraceApp(SessionView(session), take_in, wanted)
+        await app.run_async()
+        if app.failure is not None:
+            raise app.failure
+        return app.return_code or 0
+    from csitrace.report.printer import print_changes
 
     return await print_changes(session, take_in, wanted, as_json=chosen == "json")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from csitrace.lab.demo import run_demo
+    from csitrace.lab.demo import SCENARIOS, enter
+    from csitrace.lifecycle.filter import parse_volume_filter
 
-    return run_demo(arguments.scenario, show, arguments.output, arguments.filter)
+    parse_volume_filter(arguments.filter)
+    if arguments.scenario not in SCENARIOS:
+        raise UsageError(f"--scenario {arguments.scenario!r} is none of {', '.join(SCENARIOS)}")
+    sandbox = enter()  # forks, so before any thread or loop is there
+    if sandbox.missing:
+        print(f"csitrace: {sandbox.missing}", file=sys.stderr)
+    return asyncio.run(_run_demo(sandbox, arguments))
+
+
+async def _run_demo(sandbox: "Sandbox", arguments: argparse.Namespace) -> int:
+    from csitrace.engine.session import Session
+    from csitrace.lab.demo import running_lab
+    from csitrace.sources.kubernetes.config import ConnectionOptions
+    from csitrace.sources.kubernetes.source import KubernetesSource
+
+    async with running_lab(sandbox, arguments.scenario) as lab:
+        cluster = await KubernetesSource.open(ConnectionOptions(kubeconfig=lab.ready.kubeconfig))
+        sources: list[Source] = [cluster, *local_sources(lab.ready.kubelet_root, lab.ready.node_name, [])]
+        return await show(Session(f"demo {arguments.scenario}"), sources, arguments.output, arguments.filter)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The merge: the facts of many sources become one sequence."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from csitrace.model.events import Observation, SourceDown
@@ -13,7 +13,7 @@ QUEUED = 10_000
 BATCH = 1_000
 
 
-async def merge(sources: Sequence[Source]) -> AsyncIterator[list[Observation]]:
+async def merge(sources: Sequence[Source]) -> AsyncGenerator[list[Observation], None]:
     """Run sources side by side; yield whatever is there each time something is. Ends when every source has ended.
 
     Closing the iterator ends the sources and waits until they have let go of what they hold.

@@ -1,7 +1,8 @@
 """The session: a history and a playhead. Live, the playhead follows the tail; paused or replayed, it is where it was put."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 
 from csitrace.engine.clock import Clock, session_clock
 from csitrace.lifecycle.history import History
@@ -46,11 +47,15 @@ class Session:
     def mode(self) -> str:
         return LIVE if self.following else PAUSED
 
-    async def run(self, batches: AsyncIterator[list[Observation]]) -> None:
-        """Take facts in until their sources end. The loop gets its turn between batches, so views stay live in a burst."""
-        async for batch in batches:
-            self.take(batch)
-            await asyncio.sleep(0)
+    async def run(self, batches: AsyncGenerator[list[Observation], None]) -> None:
+        """Take facts in until their sources end; ended itself, it ends them first.
+
+        The loop gets its turn between batches, so views stay live in a burst.
+        """
+        async with aclosing(batches):
+            async for batch in batches:
+                self.take(batch)
+                await asyncio.sleep(0)
 
     def take(self, observations: Iterable[Observation]) -> None:
         """Stamp facts with the next `seq`s and our time, and fold them. What has a place in the history is a recorded event."""
