@@ -246,6 +246,11 @@ def _mount_appeared(state: State, event: TraceEvent, body: MountAppeared) -> Fol
         path.pod_uid if isinstance(path, PublishPath) else "",
     )
     member = (body.node_name, body.mount.mount_id)
+    known = state.mounts.get(member)
+    if (
+        known is not None and known.mount.mount_point == body.mount.mount_point
+    ):  # remounted, or listed again: it stood before
+        fact = replace(fact, at=known.at, stamp=known.stamp)
     state = replace(
         state,
         mounts=state.mounts.set(member, fact),

@@ -127,3 +127,12 @@ def test_what_is_no_csi_volume_is_left_out_and_counted() -> None:
     plain = pod("n1", "running", "Running", started=True)
     story.put(plain)
     assert len(story.state.volumes) == 0
+
+
+def test_a_mount_told_again_keeps_its_time() -> None:
+    """A remount, or a new listing after the kernel's source was away, does not make an old mount young."""
+    story = dict(straight_road())["16b"]
+    before = [fact.at for fact in story.volume.mounts]
+    for fact in story.volume.mounts:
+        story.tell(events.MountAppeared(node_name=fact.node_name, mount=fact.mount))
+    assert [fact.at for fact in sorted(story.volume.mounts, key=lambda fact: fact.at)] == sorted(before)
