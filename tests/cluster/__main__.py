@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.cluster.harness import storage, tools
 from tests.cluster.harness.cluster import Cluster, default_directory, reap_orphans
 from tests.cluster.harness.errors import ClusterError
-from tests.cluster.harness.processes import marked_directories
 
 
 def main() -> int:
@@ -39,12 +38,11 @@ def _up(cluster: Cluster, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _down(cluster: Cluster, arguments: argparse.Namespace) -> int:
-    clusters = [Cluster(directory) for directory in sorted(marked_directories())] if arguments.all else []
-    for each in [*clusters, cluster]:
-        each.down()
-        if each.processes.logs.exists():
-            print(f"down; logs are kept in {each.processes.logs}")
+def _down(cluster: Cluster, _arguments: argparse.Namespace) -> int:
+    reap_orphans()
+    cluster.down()
+    if cluster.processes.logs.exists():
+        print(f"down; logs are kept in {cluster.processes.logs}")
     return 0
 
 
@@ -104,10 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-driver", dest="driver", action="store_false", help="without driver and sidecars")
     up.set_defaults(run=_up)
 
-    down = commands.add_parser("down", help="stop it and leave nothing but logs")
-    down.add_argument("--all", action="store_true", help="every cluster of this harness on this machine")
-    down.set_defaults(run=_down)
-
+    commands.add_parser("down", help="stop it and leave nothing but logs").set_defaults(run=_down)
     commands.add_parser("status", help="which parts run").set_defaults(run=_status)
     commands.add_parser("env", help="shell lines that point kubectl at it").set_defaults(run=_env)
 

@@ -72,6 +72,8 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="session")
 def machine() -> None:
     """This machine can run clusters; without that, skip and say why, and fail where CI=true promises it can."""
+    if "CSITRACE_TEST_KUBECONFIG" in os.environ:
+        pytest.skip("tests the harness, and CSITRACE_TEST_KUBECONFIG asks for another cluster")
     try:
         require_machine()
         build_all(BASE_TOOLS + SIDECAR_TOOLS)
@@ -84,7 +86,7 @@ def machine() -> None:
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """The cluster of this test run."""
     given = os.environ.get("CSITRACE_TEST_KUBECONFIG")
-    if given:
+    if given is not None:
         image = os.environ.get("CSITRACE_TEST_IMAGE", objects.PUBLIC.name)
         kubectl = Kubectl(_kubectl_for(given), Path(given))
         yield Target(kubectl, objects.Image(image, objects.PUBLIC.pull_policy), None)
@@ -97,7 +99,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
             request.config.stash[_OUTPUT_OF_PARTS] = standing
             yield Target(standing.kubectl(), objects.LOCAL, standing)
             return
-    private = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-")))
+    private = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-cluster-")))
     private.up(owner=ProcessId.of(os.getpid()))
     request.config.stash[_OUTPUT_OF_PARTS] = private
     yield Target(private.kubectl(), objects.LOCAL, private)

@@ -22,7 +22,7 @@ _SHARED_DIRECTORIES = (Path("/run/containerd/s"), Path("/var/log/containers"), P
 @pytest.fixture
 def fresh(machine: None) -> Iterator[Cluster]:
     """A cluster of this test alone, not yet up."""
-    cluster = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-")))
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-cluster-")))
     yield cluster
     cluster.remove()
 
