@@ -45,7 +45,7 @@ TRANSITIONS: dict[tuple[Phase, str], Phase] = {
     (_V, "NodeStageVolume"): _V,
     (_P, "NodeStageVolume"): _P,
     (_P, "NodePublishVolume"): _P,
-    # the way back; where a phase was skipped forward, `resting_phase` says what is returned to
+    # the way back; a phase that was skipped forward is skipped back, see `phase_of`
     (_P, "NodeUnpublishVolume"): _V,
     (_V, "NodeUnpublishVolume"): _V,
     (_N, "NodeUnpublishVolume"): _N,
@@ -81,10 +81,14 @@ def after(phase: Phase, method: str) -> Phase | None:
 
 def phase_of(calls: Iterable[Call]) -> Phase:
     """The phase that a sequence of calls about one (volume, node, target), oldest first, has led to."""
-    phase = Phase.UNKNOWN
+    phase, seen = Phase.UNKNOWN, set()
     for call in calls:
         if call.code == 0:
+            seen.add(call.method)
             phase = after(phase, call.method) or LEADS_TO.get(call.method, Phase.UNKNOWN)
+            for skipped, entrance in _ENTRANCES.items():
+                if phase is skipped and entrance not in seen:
+                    phase = _BELOW[skipped]
     return phase
 
 
@@ -114,5 +118,10 @@ def _same_place(other: Call, call: Call) -> bool:
         return other.staging_target_path == call.staging_target_path
     return True
 
+
+_ENTRANCES = {_V: "NodeStageVolume", _N: "ControllerPublishVolume", _C: "CreateVolume"}
+"""The call that leads into a phase: without it, the driver (or our knowledge) has no such phase to come back to."""
+
+_BELOW = {_V: _N, _N: _C, _C: _U}
 
 _LIFECYCLE_METHODS = frozenset(method for _, method in TRANSITIONS)
