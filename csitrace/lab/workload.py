@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-_PAUSE_SECONDS = 0.25
+_PAUSE_SECONDS = 0.5
 _FILES = 8
 _PR_SET_PDEATHSIG = 1
 

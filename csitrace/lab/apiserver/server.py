@@ -125,8 +125,11 @@ class ApiServer:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        async for line in watch(self.store, target.resource, options, self._bookmark_seconds):
-            await response.write(line)
+        try:
+            async for line in watch(self.store, target.resource, options, self._bookmark_seconds):
+                await response.write(line)
+        except ConnectionResetError:
+            pass  # the watcher went away, as watchers do
         return response
 
     async def _get(self, request: web.Request, target: Target, body: Object) -> web.StreamResponse:

@@ -35,7 +35,8 @@ class Store:
         self._history = history
         self._objects: dict[Resource, dict[tuple[str, str], Object]] = {}
         self._changes: deque[Change] = deque()
-        self._written = asyncio.Event()
+        self._latest: dict[Resource, int] = {}
+        self._written: dict[Resource, asyncio.Event] = {}
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """StatusError 404 where there is none."""
@@ -96,10 +97,10 @@ class Store:
         found.reverse()
         return found
 
-    async def wait_beyond(self, revision: int) -> None:
-        """Return once there is a change after `revision`."""
-        while self.revision <= revision:
-            await self._written.wait()
+    async def wait_change(self, resource: Resource, revision: int) -> None:
+        """Return once an object of this resource has changed after `revision`."""
+        while self._latest.get(resource, 0) <= revision:
+            await self._written.setdefault(resource, asyncio.Event()).wait()
 
     def compact(self) -> None:
         """Forget all changes: watches and pages that start before now are told 410."""
@@ -117,9 +118,10 @@ class Store:
         self._changes.append(change)
         if len(self._changes) > self._history:
             self.compacted = self._changes.popleft().revision
+        self._latest[change.resource] = change.revision
         # Wakes all that wait now; whoever comes later waits on the next event.
-        self._written.set()
-        self._written = asyncio.Event()
+        if waited_for := self._written.pop(change.resource, None):
+            waited_for.set()
 
 
 def _key(obj: Object) -> tuple[str, str]:

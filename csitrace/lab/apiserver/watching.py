@@ -45,13 +45,14 @@ async def watch(
         now = asyncio.get_running_loop().time()
         if now >= deadline:
             return
-        if options.bookmarks and now >= next_bookmark:
-            yield _bookmark(resource, at, {})
+        if now >= next_bookmark:
+            # Also without bookmarks: a quiet watch must not be left behind by the history of what others write.
             next_bookmark = now + bookmark_seconds
-        wake_at = min(deadline, next_bookmark) if options.bookmarks else deadline
+            if options.bookmarks:
+                yield _bookmark(resource, at, {})
         try:
-            async with asyncio.timeout_at(wake_at):
-                await store.wait_beyond(at)
+            async with asyncio.timeout_at(min(deadline, next_bookmark)):
+                await store.wait_change(resource, at)
         except TimeoutError:
             continue
 

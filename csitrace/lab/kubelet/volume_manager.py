@@ -91,10 +91,11 @@ class VolumeManager:
     async def mount(self, pod: Object, claim_name: str, abandoned: asyncio.Event) -> PodVolume | None:
         """Mount a claim's volume for a pod, trying for ever; None when abandoned before it was tried again."""
         failures = 0
+        volume: PodVolume | None = None
         while not abandoned.is_set():
             pause = self._pace.reconcile
             try:
-                volume = await self._find_volume(pod, claim_name)
+                volume = volume or await self._find_volume(pod, claim_name)
                 async with self._locks[volume.unique_name]:
                     await self._mount_once(volume, pod)
                 return volume

@@ -1,7 +1,6 @@
 """The store: revisions, lists as of a revision, compaction."""
 
 import asyncio
-from collections import deque
 
 import pytest
 from hypothesis import given
@@ -88,9 +87,10 @@ def test_names_are_taken_once() -> None:
 
 
 async def test_all_that_wait_are_woken_by_each_change() -> None:
-    """No waiter misses a change that comes while it is waiting."""
+    """No waiter misses a change of its resource that comes while it waits; others do not wake it."""
     store = Store()
-    waiting = deque(asyncio.create_task(store.wait_beyond(store.revision)) for _ in range(3))
+    waiting = [asyncio.create_task(store.wait_change(PODS, store.revision)) for _ in range(3)]
+    store.create(NODES, {"metadata": {"name": "a"}})
     await asyncio.wait(waiting, timeout=0.01)
     assert not any(task.done() for task in waiting)
     store.create(PODS, pod("a"))
