@@ -3,11 +3,13 @@
 # ruff: noqa: N802 - the methods have the names that the .proto gives them
 
 import asyncio
+import logging
 import os
 import shutil
 import time
 from collections.abc import Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +30,8 @@ from driver_ref.volumes import (
     is_volume_id,
     volume_id_of,
 )
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_CAPACITY = 1 << 30
 MINIMUM_CAPACITY = 1 << 20
@@ -65,7 +69,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
             if directory.name not in known and not any(directory.iterdir()):
                 directory.rmdir()
         for directory in self._state.trash.iterdir():
-            shutil.rmtree(directory, ignore_errors=True)
+            _discard(directory)
 
     async def CreateVolume(
         self, request: csi_pb2.CreateVolumeRequest, context: Any
@@ -309,7 +313,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         if backing.exists():
             backing.rename(trashed)
         self._state.volumes.remove(volume_id)
-        shutil.rmtree(trashed, ignore_errors=True)
+        _discard(trashed)
 
     def _after(self, token: str) -> list[VolumeRecord]:
         """The volumes after the page that ended with `token`, ordered by id."""
@@ -399,6 +403,16 @@ def _page(
         raise RefusedError(Code.INVALID_ARGUMENT, "max_entries must not be negative")
     page = volumes[: request.max_entries] if request.max_entries else volumes
     return page, page[-1].volume_id if len(page) < len(volumes) else ""
+
+
+def _discard(directory: Path) -> None:
+    """Remove the bytes of a deleted volume; what cannot be removed now is tried again when the driver starts."""
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _LOG.warning("bytes of a deleted volume are left at %s: %s", directory, error)
 
 
 def _message(volume: VolumeRecord) -> csi_pb2.Volume:

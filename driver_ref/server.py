@@ -105,7 +105,7 @@ class Driver:
         launcher = ProcessLauncher(settings.state_dir / "run" / own, settings.state_dir / "logs")
         witness = Witness(self._publisher, settings.node_id)
         staging = Staging(self._state, records, launcher, self._locks, self._faults, witness)
-        private = settings.state_dir / "mounts" / own
+        private = settings.kubelet_dir / "plugins" / settings.driver_name / "mounts"
         return staging, Node(self._state, records, description, self._capabilities, staging, witness, private)
 
     def _parameters(self, volume_id: str) -> Mapping[str, str]:

@@ -118,7 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"do not have these capabilities: {', '.join(NAMES)}",
     )
     parser.add_argument(
-        "--kubelet-dir", default="/var/lib/kubelet", metavar="DIR", help="default: %(default)s"
+        "--kubelet-dir",
+        default="/var/lib/kubelet",
+        metavar="DIR",
+        help="where the driver mounts volumes itself when it runs --without=stage; default: %(default)s",
     )
     return parser
 

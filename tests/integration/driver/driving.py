@@ -101,6 +101,7 @@ class Driver:
             f"--state-dir={self.state}",
             f"--registration-dir={self.registration}",
             f"--feed=unix://{self.feed}",
+            f"--kubelet-dir={self.directory / 'kubelet'}",
             *self.options,
         ]
         for path in (self.endpoint, self.feed):

@@ -1,0 +1,75 @@
+"""The manifests for a user's cluster, checked against the program that they start."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import driver_ref
+from driver_ref import settings
+from driver_ref.faults import from_parameters
+
+DEPLOY = Path(driver_ref.__file__).parent / "deploy"
+PLACEHOLDERS = {"DRIVER_IMAGE", "SIDECAR_IMAGES"}
+
+
+def _objects() -> list[dict[str, Any]]:
+    return [
+        document
+        for path in sorted(DEPLOY.glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+    ]
+
+
+def _containers() -> list[dict[str, Any]]:
+    kinds = ("StatefulSet", "DaemonSet")
+    return [c for o in _objects() if o["kind"] in kinds for c in o["spec"]["template"]["spec"]["containers"]]
+
+
+def test_the_drivers_arguments_are_its_command_line() -> None:
+    """Each driver container's arguments are accepted, and together the two have both roles."""
+    drivers = [container for container in _containers() if container["name"] == "driver"]
+    found = [
+        settings.parse([re.sub(r"\$\((\w+)\)", "x", text) for text in driver["args"]]) for driver in drivers
+    ]
+    assert [(one.controller, one.node) for one in found] == [(True, False), (False, True)]
+    assert len({one.state_dir for one in found}) == 1
+
+
+def test_storage_classes_name_faults_that_can_be_read() -> None:
+    """The example of faults on demand is one that CreateVolume takes."""
+    classes = [item for item in _objects() if item["kind"] == "StorageClass"]
+    assert {item["provisioner"] for item in classes} == {settings.DEFAULT_NAME}
+    assert sum(len(from_parameters(item.get("parameters", {}), "v")) for item in classes) == 1
+
+
+def test_only_the_container_that_mounts_is_privileged() -> None:
+    """Every other one drops all capabilities and cannot gain any."""
+    for container in _containers():
+        context = container["securityContext"]
+        if context.get("privileged"):
+            assert container["name"] == "driver"
+            assert any(
+                mount.get("mountPropagation") == "Bidirectional" for mount in container["volumeMounts"]
+            )
+        else:
+            assert context["capabilities"]["drop"] == ["ALL"]
+            assert context["allowPrivilegeEscalation"] is False
+
+
+def test_no_rule_is_broader_than_it_says() -> None:
+    """No wildcard, and nobody reads Secrets."""
+    rules = [rule for item in _objects() for rule in item.get("rules", ())]
+    assert rules
+    for rule in rules:
+        named = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+        assert "*" not in named
+        assert "secrets" not in named
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.glob("*.yaml")), ids=lambda path: path.name)
+def test_placeholders_are_the_documented_ones(path: Path) -> None:
+    """docs/driver.md tells the user to set these two, and no other."""
+    assert set(re.findall(r"\$\{(\w+)\}", path.read_text())) <= PLACEHOLDERS
