@@ -491,3 +491,20 @@ def test_inodes_are_reached_when_few_descriptors_are_cached(tmp_path: Path) -> N
         assert len(list(volume.path.rglob("f*"))) == 380
         daemon_files = len(os.listdir(f"/proc/{volume.process.pid}/fd"))
         assert daemon_files < 100
+
+
+def test_a_replaced_file_is_reached_when_few_descriptors_are_cached(tmp_path: Path) -> None:
+    """What was renamed over keeps its attributes for who has it open, long after its descriptor would be evicted."""
+    with mounted(tmp_path, "--cached-files", "16", "--cache-seconds", "0") as volume:
+        old = _write(volume.path / "old", b"old")
+        for number in range(50):
+            _write(volume.path / f"f{number}", b"x")
+        with old.open("rb") as opened:
+            (volume.path / "f0").rename(old)
+            for number in range(1, 50):
+                (volume.path / f"f{number}").chmod(0o600)
+            assert os.fstat(opened.fileno()).st_nlink == 0
+            assert os.fstat(opened.fileno()).st_size == 3
+            os.fchmod(opened.fileno(), 0o444)
+            assert stat.S_IMODE(os.fstat(opened.fileno()).st_mode) == 0o444
+        assert old.read_bytes() == b"x"
