@@ -1,0 +1,231 @@
+"""A volume's whole road on a real cluster, as csitrace tells it: seventeen steps forward, and the way back to nothing."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csitrace.lifecycle.fuse import fuse_states
+from csitrace.lifecycle.ladder import ladder, way_back
+from csitrace.lifecycle.paths import staging_digest
+from csitrace.lifecycle.row import volume_row
+from csitrace.lifecycle.state import State, StepStatus, Volume
+from csitrace.lifecycle.verdict import standing
+from csitrace.lifecycle.views import Severity, StepView
+from csitrace.model.events import (
+    Body,
+    MountAppeared,
+    ObjectAdded,
+    ObjectListed,
+    ObjectModified,
+    RpcFinished,
+    Witness,
+)
+from csitrace.model.kubernetes import PersistentVolume, PersistentVolumeClaim, Pod, VolumeAttachment
+from csitrace.model.times import SECOND, parse_rfc3339
+from tests.cluster.conftest import Target
+from tests.cluster.harness import mounts, objects, storage
+from tests.cluster.harness.kubectl import Kubectl
+from tests.cluster.watching import Watching, find_volume, watching
+
+K, D, N = Witness.KUBERNETES, Witness.DRIVER, Witness.KERNEL
+
+SEEN_BY = {
+    **dict.fromkeys(("1", "2", "3", "4", "5", "7", "8", "9", "10", "11", "12", "14", "15", "17"), {K}),
+    **dict.fromkeys(("6", "13"), {K, D}),
+    "16a": {D, N},
+    "16b": {K, D, N},
+}
+"""Who has seen each step done, once the containers run."""
+
+SERVER_PRECISION_NS = SECOND
+"""Kubernetes tells most times to the whole second."""
+
+WRITING = "while :; do date > /data/now; sleep 0.2; done"
+
+
+@pytest.mark.parametrize("storage_class", [storage.IMMEDIATE_CLASS, storage.WAITING_CLASS])
+async def test_the_whole_road_there_and_back(
+    target: Target, kubectl: Kubectl, image: objects.Image, storage_class: str
+) -> None:
+    """All seventeen steps are seen done, each by whoever can see it, in order and never before it happened; FUSE operations
+    are counted; with pod and claim deleted, the way back is seen to nothing left; and all the while nothing is called stuck."""
+    async with watching(target) as watched:
+        claim, pod = objects.claim("data", storage_class), objects.pod("pod", image, WRITING, claims=("data",))
+        await asyncio.to_thread(kubectl.apply, claim, pod)
+        key = (await watched.until("the claim is seen", lambda s: find_volume(s, kubectl.namespace))).key
+        await watched.until("the volume is in use", lambda s: _is_in_use(s, key), 120)
+
+        state = watched.state
+        volume = state.volumes[key]
+        views = {view.step_id: view for view in ladder(state, volume, volume.uses[0])}
+        assert {view.step_id: view.status for view in views.values() if not _done(view)} == (
+            {"4": StepStatus.NOT_APPLICABLE} if storage_class == storage.IMMEDIATE_CLASS else {}
+        )
+        assert {step: _seen_by(view) for step, view in views.items() if _done(view)} == {
+            step: SEEN_BY[step] & watched.heard for step, view in views.items() if _done(view)
+        }
+        _assert_in_order(standing(state, volume).order, views)
+        _assert_never_done_unseen(watched, key)
+        await asyncio.to_thread(_assert_as_the_server_says, kubectl, views)
+        if target.cluster is not None:
+            _assert_mounted(target.cluster.node.kubelet_root, volume)
+        row = volume_row(state, volume, watched.session.now)
+        assert (row.severity, row.phases) == (Severity.OK, (StepStatus.DONE,) * 4)
+        if D in watched.heard:
+            written = _written(state, volume)
+            await watched.until("more is written", lambda s: _written(s, s.volumes[key]) > written, 10)
+
+        await asyncio.to_thread(kubectl, "delete", "pod/pod", "persistentvolumeclaim/data", "--wait=false")
+        gone = await watched.until("nothing is left", lambda s: _if_gone(s.volumes[key]), 120)
+        back = {view.step_id: view.status for view in way_back(watched.state, gone, gone.uses[0])}
+        assert set(back.values()) == {StepStatus.DONE}, back
+        await asyncio.to_thread(_assert_nothing_left, kubectl, gone)
+        if target.cluster is not None:
+            assert _volume_mounts(target.cluster.node.kubelet_root, gone) == []
+
+        wrong = {word.sentence for word in watched.verdicts(key) if word.severity is Severity.STUCK}
+        assert wrong == set(), "a healthy volume was called stuck"
+        assert watched.state.anomalies == ()
+
+
+def _is_in_use(state: State, key: str) -> bool:
+    volume = state.volumes[key]
+    return bool(volume.uses) and standing(state, volume).current is None
+
+
+def _if_gone(volume: Volume) -> Volume | None:
+    return volume if volume.gone_at is not None else None
+
+
+def _done(view: StepView) -> bool:
+    return view.status is StepStatus.DONE
+
+
+def _seen_by(view: StepView) -> set[Witness]:
+    """The witnesses that say when it was done."""
+    return {w for w, said in view.testimonies.items() if said.status is StepStatus.DONE and said.at}
+
+
+def _assert_in_order(order: tuple[str, ...], views: dict[str, StepView]) -> None:
+    latest, previous = 0, ""
+    for step in order:
+        view = views[step]
+        if not _done(view):
+            continue
+        assert view.at is not None, f"step {step} has no time"
+        assert view.at >= latest - SERVER_PRECISION_NS, f"step {step} is told as before step {previous}"
+        latest, previous = max(latest, view.at), step
+
+
+_STORED = ObjectListed | ObjectAdded | ObjectModified
+
+
+def _object(body: Body, kind: type[Any]) -> Any:
+    return body.object if isinstance(body, _STORED) and isinstance(body.object, kind) else None
+
+
+def _tells(kind: type[Any], holds: Callable[[Any], object]) -> Callable[[Body], bool]:
+    """Facts about an object of a kind of which something holds."""
+    return lambda body: (obj := _object(body, kind)) is not None and bool(holds(obj))
+
+
+def _answered(method: str) -> Callable[[Body], bool]:
+    return lambda body: isinstance(body, RpcFinished) and body.method.endswith(f"/{method}") and not body.code
+
+
+def _mounted(part: str) -> Callable[[Body], bool]:
+    return lambda body: isinstance(body, MountAppeared) and part in body.mount.mount_point
+
+
+def _runs(pod: Pod) -> bool:
+    return any(status.state.running is not None for status in pod.status.container_statuses)
+
+
+PROOFS: dict[str, tuple[Callable[[Body], bool], ...]] = {
+    "4": (_tells(PersistentVolumeClaim, lambda claim: claim.metadata.annotations.selected_node),),
+    "6": (_answered("CreateVolume"), _tells(PersistentVolume, lambda pv: True)),
+    "7": (_tells(PersistentVolume, lambda pv: True),),
+    "8": (_tells(PersistentVolumeClaim, lambda claim: claim.status.phase == "Bound"),),
+    "9": (_tells(Pod, lambda pod: pod.spec.node_name),),
+    "11": (_tells(VolumeAttachment, lambda attachment: True),),
+    "12": (_tells(VolumeAttachment, lambda attachment: attachment.metadata.finalizers),),
+    "13": (
+        _answered("ControllerPublishVolume"),
+        _tells(VolumeAttachment, lambda attachment: attachment.status.attached),
+    ),
+    "14": (_tells(VolumeAttachment, lambda attachment: attachment.status.attached),),
+    "15": (_tells(Pod, lambda pod: pod.status.start_time),),
+    "16a": (_mounted("/globalmount"), _answered("NodeStageVolume"), _tells(Pod, _runs)),
+    "16b": (_mounted("/volumes/kubernetes.io~csi/"), _answered("NodePublishVolume"), _tells(Pod, _runs)),
+    "17": (_tells(Pod, _runs),),
+}
+"""Facts, as they came in, without one of which a step may not be called done."""
+
+
+def _assert_never_done_unseen(watched: Watching, key: str) -> None:
+    """Replay of what was taken in: no step is done before a fact about this volume, or its pod, that proves it."""
+    history = watched.session.history
+    proved: set[str] = set()
+    for event in history.events(history.first_seq + 1, history.tail_seq):
+        state = history.state_at(event.seq)
+        if key not in state.changed_keys or key not in state.volumes:
+            continue
+        proved |= {step for step, proofs in PROOFS.items() if any(proof(event.body) for proof in proofs)}
+        volume = state.volumes[key]
+        views = ladder(state, volume, volume.uses[0] if volume.uses else None)
+        unseen = {view.step_id for view in views if _done(view) and view.step_id in PROOFS} - proved
+        assert unseen == set(), f"done without a proof after event {event.seq}"
+
+
+def _assert_as_the_server_says(kubectl: Kubectl, views: dict[str, StepView]) -> None:
+    """The times of four steps are those that the API server's own objects carry."""
+    pod = kubectl.get("pod/pod")
+    pv = kubectl.get("persistentvolume", kubectl.get("pvc/data")["spec"]["volumeName"])
+    (attachment,) = _attachments(kubectl, pv["metadata"]["name"])
+    conditions = {c["type"]: c["lastTransitionTime"] for c in pod["status"]["conditions"]}
+    told = {
+        "7": pv["metadata"]["creationTimestamp"],
+        "9": conditions["PodScheduled"],
+        "11": attachment["metadata"]["creationTimestamp"],
+        "17": pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"],
+    }
+    for step, time in told.items():
+        at, server_at = views[step].at, parse_rfc3339(time)
+        assert at is not None
+        assert server_at is not None
+        assert abs(at - server_at) <= 3 * SECOND, f"step {step}: the server says {time}"
+
+
+def _assert_mounted(kubelet_root: Path, volume: Volume) -> None:
+    staging, publish = sorted(_volume_mounts(kubelet_root, volume))
+    assert {str(staging), str(publish)} == {fact.mount.mount_point for fact in volume.mounts}
+
+
+def _volume_mounts(kubelet_root: Path, volume: Volume) -> list[Path]:
+    """What the mount table has of a volume, staged or published."""
+    assert volume.pv is not None
+    names = (staging_digest(volume.volume_id), volume.pv.name)
+    return [point for point in mounts.below(kubelet_root) if any(name in point.parts for name in names)]
+
+
+def _written(state: State, volume: Volume) -> int:
+    return sum(
+        connection.totals["WRITE"].count
+        for connection in fuse_states(state, volume)
+        if "WRITE" in connection.totals
+    )
+
+
+def _assert_nothing_left(kubectl: Kubectl, volume: Volume) -> None:
+    assert volume.pv is not None
+    assert kubectl.get("persistentvolumes", volume.pv.name, "--ignore-not-found=true") == {}
+    assert _attachments(kubectl, volume.pv.name) == []
+    assert kubectl.get("pods,persistentvolumeclaims")["items"] == []
+
+
+def _attachments(kubectl: Kubectl, volume_name: str) -> list[Any]:
+    found = kubectl.get("volumeattachments")["items"]
+    return [va for va in found if va["spec"]["source"].get("persistentVolumeName") == volume_name]
