@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import grpc
 
-from csitrace.errors import UsageError
+from csitrace.errors import CsitraceError, UsageError
 from csitrace.model.rpc import Code, short_method
 from csitrace.model.times import format_duration
 from driver_ref.capabilities import Capabilities
@@ -61,10 +61,12 @@ class VolumeLocks:
 
 
 @contextmanager
-def refusing_os_errors() -> Iterator[None]:
-    """What the operating system refuses becomes INTERNAL, with its reason."""
+def refusing_errors() -> Iterator[None]:
+    """What the operating system refuses, or a record that cannot be read, becomes INTERNAL with its reason."""
     try:
         yield
+    except CsitraceError as error:
+        raise RefusedError(Code.INTERNAL, str(error)) from error
     except OSError as error:
         raise RefusedError(
             Code.INTERNAL, f"{error.strerror or error}: {error.filename or 'no path'}"
@@ -168,7 +170,7 @@ class CallPath(grpc.aio.ServerInterceptor):
         armed = self._faults.take(method, volume_id)
         if armed is not None and not armed.fault.after:
             await self._strike(armed, volume_id)
-        with refusing_os_errors():
+        with refusing_errors():
             response = await work(request, context)
         if armed is not None and armed.fault.after:
             await self._strike(armed, volume_id)

@@ -28,6 +28,7 @@ from driver_ref.volumes import (
     StateDirectory,
     VolumeRecord,
     is_volume_id,
+    phase,
     volume_id_of,
 )
 
@@ -55,6 +56,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         self._capabilities = capabilities
         self._own_topology = dict(own_topology)
         self._max_volume_size = max_volume_size
+        self._counting = asyncio.Lock()  # from counting a node's volumes until there is one more
 
     def recover(self) -> None:
         """Finish what a killed predecessor began: deletions, and volumes whose record was never written."""
@@ -105,14 +107,11 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         volume = self._state.volumes.load(request.volume_id)
         if volume is None:
             return csi_pb2.DeleteVolumeResponse()
-        nodes = {*volume.attachments, *(node_id for node_id, _ in self._state.users(volume.volume_id))}
-        if nodes and not volume.deleting:
-            raise RefusedError(
-                Code.FAILED_PRECONDITION, f"volume is in use on node {', '.join(sorted(nodes))}"
-            )
-        await asyncio.to_thread(
-            self._state.volumes.save, volume.volume_id, msgspec.structs.replace(volume, deleting=True)
-        )
+        used = dict.fromkeys(volume.attachments) | dict(self._state.users(volume.volume_id))
+        if used and not volume.deleting:
+            where = ", ".join(f"{phase(volume, node, used[node])} on node {node}" for node in sorted(used))
+            raise RefusedError(Code.FAILED_PRECONDITION, f"volume is in use: {where}")
+        await self._save(msgspec.structs.replace(volume, deleting=True))
         await asyncio.to_thread(self._delete, volume.volume_id)
         return csi_pb2.DeleteVolumeResponse()
 
@@ -138,9 +137,10 @@ class Controller(csi_pb2_grpc.ControllerServicer):
                 Code.FAILED_PRECONDITION,
                 f"volume is accessible from {volume.topology}, node {node.node_id} is at {node.topology}",
             )
-        await asyncio.to_thread(self._check_limit, node)
         attachments = volume.attachments | {request.node_id: wanted}
-        await self._save(msgspec.structs.replace(volume, attachments=attachments))
+        async with self._counting:
+            await asyncio.to_thread(self._check_limit, node)
+            await self._save(msgspec.structs.replace(volume, attachments=attachments))
         return csi_pb2.ControllerPublishVolumeResponse()
 
     async def ControllerUnpublishVolume(
@@ -177,22 +177,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
     async def ListVolumes(
         self, request: csi_pb2.ListVolumesRequest, context: Any
     ) -> csi_pb2.ListVolumesResponse:
-        volumes = await asyncio.to_thread(self._after, request.starting_token)
-        page, next_token = _page(request, volumes)
-        entry, status = csi_pb2.ListVolumesResponse.Entry, csi_pb2.ListVolumesResponse.VolumeStatus
-        return csi_pb2.ListVolumesResponse(
-            entries=[
-                entry(
-                    volume=_message(volume),
-                    status=status(
-                        published_node_ids=sorted(volume.attachments),
-                        volume_condition=self._condition(volume),
-                    ),
-                )
-                for volume in page
-            ],
-            next_token=next_token,
-        )
+        return await asyncio.to_thread(self._list, request)
 
     async def ControllerGetVolume(
         self, request: csi_pb2.ControllerGetVolumeRequest, context: Any
@@ -208,13 +193,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
     async def ControllerListVolumeHealth(
         self, request: csi_pb2.ControllerListVolumeHealthRequest, context: Any
     ) -> csi_pb2.ControllerListVolumeHealthResponse:
-        """Volumes in trouble only; paged as ListVolumes."""
-        volumes = await asyncio.to_thread(self._after, request.starting_token)
-        page, next_token = _page(request, [volume for volume in volumes if self._trouble(volume)])
-        return csi_pb2.ControllerListVolumeHealthResponse(
-            entries=[health.health(volume.volume_id, self._trouble(volume)) for volume in page],
-            next_token=next_token,
-        )
+        return await asyncio.to_thread(self._list_health, request)
 
     async def ControllerGetVolumeHealth(
         self, request: csi_pb2.ControllerGetVolumeHealthRequest, context: Any
@@ -314,6 +293,34 @@ class Controller(csi_pb2_grpc.ControllerServicer):
             backing.rename(trashed)
         self._state.volumes.remove(volume_id)
         _discard(trashed)
+
+    def _list(self, request: csi_pb2.ListVolumesRequest) -> csi_pb2.ListVolumesResponse:
+        page, next_token = _page(request, self._after(request.starting_token))
+        entry, status = csi_pb2.ListVolumesResponse.Entry, csi_pb2.ListVolumesResponse.VolumeStatus
+        return csi_pb2.ListVolumesResponse(
+            entries=[
+                entry(
+                    volume=_message(volume),
+                    status=status(
+                        published_node_ids=sorted(volume.attachments),
+                        volume_condition=self._condition(volume),
+                    ),
+                )
+                for volume in page
+            ],
+            next_token=next_token,
+        )
+
+    def _list_health(
+        self, request: csi_pb2.ControllerListVolumeHealthRequest
+    ) -> csi_pb2.ControllerListVolumeHealthResponse:
+        """Volumes in trouble only."""
+        sick = [volume for volume in self._after(request.starting_token) if self._trouble(volume)]
+        page, next_token = _page(request, sick)
+        return csi_pb2.ControllerListVolumeHealthResponse(
+            entries=[health.health(volume.volume_id, self._trouble(volume)) for volume in page],
+            next_token=next_token,
+        )
 
     def _after(self, token: str) -> list[VolumeRecord]:
         """The volumes after the page that ended with `token`, ordered by id."""

@@ -4,8 +4,12 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import signal
+import socket
+import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +18,12 @@ from csitrace.errors import UsageError
 from driver_ref.daemon import Daemon, DaemonError
 
 START_TIMEOUT = 30.0
+ADOPT_TIMEOUT = 5.0
+KILL_TIMEOUT = 5.0
 
 _SOCKET_PATH_LIMIT = 107  # bytes, of sun_path in unix(7), without the final NUL
 _RETRY_INTERVAL = 0.02
+_UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,9 @@ class Launcher(Protocol):
 
     async def adopt(self, volume_id: str) -> Daemon | None:
         """The volume's FUSE process if one lives, whoever started it. Raises DaemonError when it does not answer."""
+
+    async def kill(self, volume_id: str) -> None:
+        """End a FUSE process that `adopt` could not speak to; nothing to do is fine. Raises DaemonError if it lives on."""
 
 
 class ProcessLauncher:
@@ -63,8 +73,8 @@ class ProcessLauncher:
         lock = self._lock(volume.volume_id)
         if lock is None:
             raise DaemonError("a FUSE process of this volume is already running")
-        socket = self._socket(volume.volume_id)
-        socket.unlink(missing_ok=True)
+        control = self._socket(volume.volume_id)
+        control.unlink(missing_ok=True)
         log = self._logs / f"{volume.volume_id}.log"
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -75,7 +85,7 @@ class ProcessLauncher:
                 f"--volume-id={volume.volume_id}",
                 f"--source={volume.source}",
                 f"--mountpoint={volume.mountpoint}",
-                f"--control={socket}",
+                f"--control={control}",
                 f"--size={volume.size}",
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -88,7 +98,7 @@ class ProcessLauncher:
             os.close(lock)
         ended = asyncio.ensure_future(process.wait())
         try:
-            daemon = await self._greeting(volume.volume_id, lambda: not ended.done())
+            daemon = await self._greeting(volume.volume_id, lambda: not ended.done(), START_TIMEOUT)
         except BaseException:
             if process.returncode is None:
                 process.kill()
@@ -101,12 +111,31 @@ class ProcessLauncher:
 
     async def adopt(self, volume_id: str) -> Daemon | None:
         """See Launcher."""
-        return await self._greeting(volume_id, lambda: self._is_locked(volume_id))
+        return await self._greeting(volume_id, lambda: self._is_locked(volume_id), ADOPT_TIMEOUT)
 
-    async def _greeting(self, volume_id: str, lives: Callable[[], bool]) -> Daemon | None:
+    async def kill(self, volume_id: str) -> None:
+        """See Launcher. The kernel tells whose socket it is, even if that process is stopped."""
+        if not self._is_locked(volume_id):
+            return
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.setblocking(False)
+                connection.connect(str(self._socket(volume_id)))
+                credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            os.kill(_UCRED.unpack(credentials)[0], signal.SIGKILL)
+        except OSError as error:
+            raise DaemonError(
+                f"a FUSE process of this volume lives and cannot be reached: {error}"
+            ) from error
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KILL_TIMEOUT):
+                while self._is_locked(volume_id):  # noqa: ASYNC110 - the end of a foreign process is no event of ours
+                    await asyncio.sleep(_RETRY_INTERVAL)
+
+    async def _greeting(self, volume_id: str, lives: Callable[[], bool], timeout: float) -> Daemon | None:
         """Connect as soon as the process listens; None when it ends before, DaemonError when neither happens."""
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(timeout):
                 while lives():
                     try:
                         return await Daemon.connect(self._socket(volume_id), volume_id)
@@ -114,7 +143,7 @@ class ProcessLauncher:
                         # The process makes its socket when it mounts; there is nothing to wait on before that.
                         await asyncio.sleep(_RETRY_INTERVAL)
         except TimeoutError:
-            raise DaemonError(f"the FUSE process did not answer in {START_TIMEOUT:.0f} s") from None
+            raise DaemonError(f"the FUSE process did not answer in {timeout:.0f} s") from None
         return None
 
     def _lock(self, volume_id: str) -> int | None:

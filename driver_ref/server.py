@@ -131,14 +131,15 @@ class Driver:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
         try:
-            server.add_insecure_port(address)
+            port = server.add_insecure_port(address)
         except RuntimeError as error:
             raise NotAllowedError(f"cannot listen on {address}: is it in use, or not writable?") from error
         await server.start()
         if path is not None:
             path.chmod(0o600)
         self._servers.append(server)
-        _LOG.info("%s on %s", ", ".join(names), address)
+        where = address if path is not None else f"{address.rpartition(':')[0]}:{port}"
+        _LOG.info("%s on %s", ", ".join(names), where)
 
     def _add_csi(self, server: grpc.aio.Server) -> Sequence[str]:
         services = csi_pb2.DESCRIPTOR.services_by_name

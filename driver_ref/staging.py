@@ -74,9 +74,14 @@ class Staging:
 
     async def push_faults(self, volume_id: str = "") -> None:
         """Tell the FUSE processes (of one volume, or all) which faults hold. Raises DaemonError. Needs no lock."""
-        for daemon in list(self._daemons.values()):
-            if daemon.alive and volume_id in ("", daemon.hello.volume_id):
-                await daemon.set_faults(self._faults.of_fuse(daemon.hello.volume_id))
+        told = [
+            daemon.set_faults(self._faults.of_fuse(daemon.hello.volume_id))
+            for daemon in self._daemons.values()
+            if daemon.alive and volume_id in ("", daemon.hello.volume_id)
+        ]
+        for outcome in await asyncio.gather(*told, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     # ---- what shall be
 
@@ -201,6 +206,8 @@ class Staging:
         daemon = self._daemons.pop(volume_id, None)
         if daemon is not None and daemon.alive:
             await daemon.end(END_TIMEOUT)
+        else:
+            await self._launcher.kill(volume_id)
         await asyncio.to_thread(mounts.unmount_lazily, path)
 
     async def _recover(self, record: NodeRecord) -> None:

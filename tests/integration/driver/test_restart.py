@@ -1,5 +1,7 @@
 """The driver is killed, at any point, and started again: nothing is lost and nothing is left behind."""
 
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -152,10 +154,30 @@ def test_mounts_that_vanished_with_a_reboot_are_forgotten(driver: Driver) -> Non
     _nothing_left(driver)
 
 
+def test_a_fuse_process_that_does_not_answer_a_new_driver_is_replaced(driver: Driver) -> None:
+    """Stopped while no driver was there: the next one starts all the same, says what is wrong, and stages with a new one."""
+    volume = Volume(driver, "stopped").up()
+    (volume.target / "kept").write_text("data")
+    [pid] = driver.daemons()
+    driver.kill()
+    os.kill(pid, signal.SIGSTOP)
+    assert driver.start()
+    assert "did not answer" in volume.stats().volume_condition.message
+    volume.stage()
+    volume.publish()
+    assert (volume.target / "kept").read_text() == "data"
+    assert pid not in driver.daemons()
+    volume.down()
+    _nothing_left(driver)
+
+
 def test_sigterm_ends_the_driver_and_leaves_the_volumes_alone(driver: Driver) -> None:
-    """SIGTERM: exit code 0, and what is published stays readable."""
+    """SIGTERM: exit code 0, also while a call hangs, and what is published stays readable."""
     volume = Volume(driver, "served").up()
     (volume.target / "file").write_text("x")
+    driver.fault("NodeStageVolume", "hang")
+    with pytest.raises(grpc.RpcError):
+        volume.stage(timeout=0.1)
     assert driver.stop() == 0
     assert (volume.target / "file").read_text() == "x"
     assert driver.start()
