@@ -38,7 +38,10 @@ def _up(cluster: Cluster, arguments: argparse.Namespace) -> int:
     print(f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
     print(f"  {cluster.directory / 'bin' / 'kubectl'} get nodes,storageclasses")
     if arguments.driver:
-        print(f"  csitrace watch --feed {shlex.quote(cluster.feed)}")
+        root = shlex.quote(str(cluster.node.kubelet_root))
+        print(
+            f"  csitrace watch --kubelet-root {root} --node-name {cluster.node.name} --feed {shlex.quote(cluster.feed)}"
+        )
         print(f"storage classes: {storage.IMMEDIATE_CLASS}, {storage.WAITING_CLASS}")
     return 0
 
