@@ -41,7 +41,7 @@ class Origin:
     @property
     def scope(self) -> str:
         """How the sources' states name it."""
-        return f"{self.driver}@{self.node_name}" if self.node_name else self.driver
+        return f"{self.driver}@{self.node_name}"
 
 
 @dataclass(frozen=True, slots=True)

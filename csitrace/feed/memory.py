@@ -20,13 +20,13 @@ from csitrace.model.events import (
 
 CALLS_PER_OPERATION = 4
 MAX_OPERATIONS = 8192
-MAX_CONNECTIONS = 8192
+MAX_PER_KIND = 8192
 
 Call = tuple[FeedEvent, FeedEvent]
 """The start and the end of a finished call."""
 
-Connection = tuple[str, int]
-"""Node and number of a FUSE connection."""
+NodeKey = tuple[str, int]
+"""Node, and the number of a FUSE connection or the id of a mount on it."""
 
 
 class Operation(NamedTuple):
@@ -45,16 +45,20 @@ def operation_of(started: RpcStarted) -> Operation:
 
 
 class Memory:
-    """Calls in flight, the last calls of each operation, mounts, daemons, and totals of FUSE operations."""
+    """Calls in flight, the last calls of each operation, mounts, daemons, and totals of FUSE operations.
+
+    Mounts that went are remembered for readers who knew them from an earlier run of the driver.
+    """
 
     def __init__(self) -> None:
         self._in_flight: dict[tuple[str, int], FeedEvent] = {}
         self._calls: OrderedDict[Operation, deque[Call]] = OrderedDict()
-        self._mounts: dict[tuple[str, int], FeedEvent] = {}
-        self._observed: OrderedDict[Connection, FeedEvent] = OrderedDict()
-        self._counted: OrderedDict[Connection, FeedEvent] = OrderedDict()
+        self._mounts: dict[NodeKey, FeedEvent] = {}
+        self._unmounted: OrderedDict[NodeKey, FeedEvent] = OrderedDict()
+        self._observed: OrderedDict[NodeKey, FeedEvent] = OrderedDict()
+        self._counted: OrderedDict[NodeKey, FeedEvent] = OrderedDict()
 
-    def totals(self, connection: Connection) -> FuseCounted | None:
+    def totals(self, connection: NodeKey) -> FuseCounted | None:
         """What was counted on a connection so far; None where nothing was."""
         event = self._counted.get(connection)
         return event.body if event is not None and isinstance(event.body, FuseCounted) else None
@@ -67,9 +71,13 @@ class Memory:
             case RpcFinished() as finished:
                 self._finish(finished, event)
             case MountAppeared() as appeared:
-                self._mounts[appeared.node_name, appeared.mount.mount_id] = event
+                key = appeared.node_name, appeared.mount.mount_id
+                self._mounts[key] = event
+                self._unmounted.pop(key, None)
             case MountVanished() as vanished:
-                self._mounts.pop((vanished.node_name, vanished.mount.mount_id), None)
+                key = vanished.node_name, vanished.mount.mount_id
+                self._mounts.pop(key, None)
+                _put(self._unmounted, key, event)
             case FuseObserved() as observed:
                 _put(self._observed, (observed.node_name, observed.connection), event)
             case FuseCounted() as counted:
@@ -85,6 +93,7 @@ class Memory:
             for call in calls:
                 yield from call
         yield from self._mounts.values()
+        yield from self._unmounted.values()
         yield from self._observed.values()
         yield from self._counted.values()
 
@@ -107,8 +116,8 @@ class Memory:
         return FeedEvent(event.sequence, event.occurred_at, counted, total=True)
 
 
-def _put(kept: OrderedDict[Connection, FeedEvent], connection: Connection, event: FeedEvent) -> None:
-    kept[connection] = event
-    kept.move_to_end(connection)
-    if len(kept) > MAX_CONNECTIONS:
+def _put(kept: OrderedDict[NodeKey, FeedEvent], key: NodeKey, event: FeedEvent) -> None:
+    kept[key] = event
+    kept.move_to_end(key)
+    if len(kept) > MAX_PER_KIND:
         kept.popitem(last=False)

@@ -1,7 +1,7 @@
 """A listener's end of the feed: batches in, observations out, whole again after loss, resumption and restarts of the driver.
 
-After a snapshot the reader tells only what is new to it, and makes good what it missed: mounts that are gone vanish, calls whose
-answer is gone with a lost event (or with the driver's process) end, FUSE counts go on from where they were.
+After a snapshot the reader tells only what is new to it, and makes good what it missed: mounts that are gone vanish, calls
+whose answer was lost end, FUSE counts go on from where they were.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from csitrace.feed import feed_pb2 as pb
 from csitrace.feed import totals
 from csitrace.feed.conversion import FeedBody, FeedEvent, Origin, decode, decode_origin
-from csitrace.feed.memory import Connection
+from csitrace.feed.memory import NodeKey
 from csitrace.model.events import (
     FuseCounted,
     ListCompleted,
@@ -34,8 +34,8 @@ class FeedReader:
         self._through = 0
         self._snapshot: list[FeedEvent] = []
         self._in_flight: dict[tuple[str, int], RpcStarted] = {}
-        self._mounts: dict[tuple[str, int], MountAppeared] = {}
-        self._counted: dict[Connection, FuseCounted] = {}
+        self._mounts: dict[NodeKey, MountAppeared] = {}
+        self._counted: dict[NodeKey, FuseCounted] = {}
 
     def request(self) -> pb.SubscribeRequest:
         """Asks for what follows the last batch read."""
@@ -75,6 +75,7 @@ class FeedReader:
         if known is None or known.instance == origin.instance:
             return
         self._through = 0
+        self._in_flight.clear()  # SourceUp names the new instance, which says that these will never be answered
         yield Observation(
             body=SourceGap(
                 witness=Witness.DRIVER,
@@ -84,7 +85,6 @@ class FeedReader:
             occurred_at=origin.started_at or None,
             stamp=Stamp.ORIGIN,
         )
-        yield from self._end_calls(origin.started_at, "the driver's process ended before it answered")
 
     def _complete(self, through: int, lost: int, origin: Origin) -> Iterator[Observation]:
         """A snapshot is whole: tell what of it is new, and make good what was missed."""
@@ -95,23 +95,26 @@ class FeedReader:
             gap = SourceGap(witness=Witness.DRIVER, scope=origin.scope, reason=reason, lost=lost)
             yield Observation(body=gap)
         at = max((event.occurred_at for event in snapshot), default=0)
-        yield from self._vanish_all_but(snapshot, at)
+        if (
+            told_before
+        ):  # a restarted driver does not know every mount of the one before it: its silence says nothing
+            yield from self._vanish_all_but(snapshot, at)
         for event in snapshot:
-            if (event.sequence > told_before or event.total) and not self._is_told(event.body):
+            if (event.sequence > told_before or event.total) and not self._is_known(event.body):
                 yield from self._tell(event)
-        yield from self._end_calls(
-            at, "the answer was lost with other events of the feed", still=_calls_in(snapshot)
-        )
+        yield from self._end_calls_but(_calls_in(snapshot), at)
         yield Observation(
             body=ListCompleted(witness=Witness.DRIVER, scope=origin.scope, count=len(snapshot)),
         )
 
-    def _is_told(self, body: FeedBody) -> bool:
-        """Whether a mount of a snapshot is one we know: a restarted driver numbers its events anew."""
-        return (
-            isinstance(body, MountAppeared)
-            and self._mounts.get((body.node_name, body.mount.mount_id)) == body
-        )
+    def _is_known(self, body: FeedBody) -> bool:
+        """Whether a snapshot speaks of a mount as we know it already: a restarted driver numbers its events anew."""
+        match body:
+            case MountAppeared():
+                return self._mounts.get((body.node_name, body.mount.mount_id)) == body
+            case MountVanished():
+                return (body.node_name, body.mount.mount_id) not in self._mounts
+        return False
 
     def _tell(self, event: FeedEvent) -> Iterator[Observation]:
         body = event.body
@@ -153,12 +156,10 @@ class FeedReader:
                 vanished = MountVanished(node_name=known.node_name, mount=known.mount)
                 yield Observation(body=vanished, occurred_at=at or None, stamp=Stamp.INFERRED)
 
-    def _end_calls(
-        self, at: int, why: str, still: frozenset[tuple[str, int]] = frozenset()
-    ) -> Iterator[Observation]:
-        """End the calls in flight of which nothing more will be heard. Their code is what a caller sees of a lost connection."""
+    def _end_calls_but(self, told: frozenset[tuple[str, int]], at: int) -> Iterator[Observation]:
+        """End the calls in flight that a snapshot no longer knows. Their code is one that leaves open how a call ended."""
         for key, started in list(self._in_flight.items()):
-            if key in still:
+            if key in told:
                 continue
             del self._in_flight[key]
             finished = RpcFinished(
@@ -167,7 +168,7 @@ class FeedReader:
                 call_id=started.call_id,
                 method=started.method,
                 code=Code.UNAVAILABLE,
-                message=why,
+                message="the answer was lost with other events of the feed",
                 node_name=started.node_name,
                 volume_id=started.volume_id,
                 volume_name=started.volume_name,

@@ -97,9 +97,14 @@ class FeedSource:
         scopes = [self.scope] if before == self.scope or not self._down else [before, self.scope]
         self._down = ""
         self._backoff.reset()
-        detail = f"feed {self.name}"
+        instance = "" if self._reader.origin is None else self._reader.origin.instance
         return [
-            Observation(body=SourceUp(witness=Witness.DRIVER, scope=scope, detail=detail)) for scope in scopes
+            Observation(
+                body=SourceUp(
+                    witness=Witness.DRIVER, scope=scope, detail=f"feed {self.name}", instance=instance
+                )
+            )
+            for scope in scopes
         ]
 
     async def _subscription(self) -> AsyncGenerator[Observation, None]:

@@ -67,7 +67,7 @@ def test_no_secret_is_in_an_encoded_event(
     """Whatever is put into a csi_secret field is in neither the start nor the end of the call, even when the error cites it."""
     descriptor, field = method_and_field
     method = f"/csi.v1.Any/{descriptor.name}"
-    assume(secret not in method)
+    assume(secret not in method and secret not in REDACTED)
     request = message_factory.GetMessageClass(descriptor)()
     getattr(request, field.name)[key] = secret
     publisher = WirePublisher()
