@@ -211,7 +211,7 @@ def local_sources(kubelet_root: str, node_name: str, feeds: Sequence[str]) -> "l
     if root:
         from csitrace.sources.kernel import KernelSource
 
-        sources.append(DiscoveredFeeds(root))
+        sources.append(DiscoveredFeeds(root, besides=feeds))
         sources.append(KernelSource(node_name=node_name or socket.gethostname().lower(), kubelet_root=root))
     return sources
 

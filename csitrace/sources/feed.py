@@ -5,7 +5,7 @@ A feed that hangs is told from one that is idle by its heartbeats: `SILENCE_S` w
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -14,9 +14,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc.aio
 
-from csitrace.errors import CsitraceError
 from csitrace.feed import feed_pb2 as pb
-from csitrace.feed.address import grpc_target, socket_path
+from csitrace.feed.address import UNIX_PATH_MAX, grpc_target, socket_path
 from csitrace.feed.feed_pb2_grpc import TraceFeedStub
 from csitrace.feed.reader import FeedReader
 from csitrace.model.events import Observation, SourceDown, SourceUp, Witness
@@ -163,14 +162,13 @@ def discover(kubelet_root: str | os.PathLike[str]) -> list[str]:
             directories = sorted(entry.name for entry in entries)
     except OSError:
         return []
-    return [
-        f"unix://{plugins / name / SOCKET_NAME}"
-        for name in directories
-        if _is_there(plugins / name / SOCKET_NAME)
-    ]
+    sockets = (plugins / name / SOCKET_NAME for name in directories)
+    return [f"unix://{socket}" for socket in sockets if _is_there(socket)]
 
 
 def _is_there(path: Path) -> bool:
+    if len(os.fsencode(path)) > UNIX_PATH_MAX:
+        return False  # nobody can connect to it
     try:
         return path.is_socket()
     except OSError:
@@ -178,13 +176,20 @@ def _is_there(path: Path) -> bool:
 
 
 class DiscoveredFeeds:
-    """Every feed that appears below a kubelet's root, for as long as its socket is there. `rescan_s`: how often to look."""
+    """Every feed that appears below a kubelet's root, for as long as its socket is there.
+
+    `besides`: addresses that another source listens to already; hearing them twice would count everything twice.
+    `rescan_s`: how often to look.
+    """
 
     witness = Witness.DRIVER
 
-    def __init__(self, kubelet_root: str | os.PathLike[str], *, rescan_s: float = RESCAN_S) -> None:
+    def __init__(
+        self, kubelet_root: str | os.PathLike[str], *, besides: Iterable[str] = (), rescan_s: float = RESCAN_S
+    ) -> None:
         self.name = f"{Path(kubelet_root)}/plugins/*/{SOCKET_NAME}"
         self._kubelet_root = kubelet_root
+        self._besides = frozenset(grpc_target(address) for address in besides)
         self._rescan_s = rescan_s
         self._sources: dict[str, FeedSource] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -205,6 +210,9 @@ class DiscoveredFeeds:
     async def _follow(self, queue: asyncio.Queue[Observation]) -> None:
         """Start listening to sockets that came, stop where they went; each keeps its place in the feed for when it returns."""
         while True:
+            for task in self._tasks.values():
+                if task.done():
+                    task.result()  # a source ends by an error only
             present = set(await asyncio.to_thread(discover, self._kubelet_root))
             for address in sorted(present - self._tasks.keys()):
                 self._start(address, queue)
@@ -219,10 +227,9 @@ class DiscoveredFeeds:
             await asyncio.sleep(self._rescan_s)
 
     def _start(self, address: str, queue: asyncio.Queue[Observation]) -> None:
-        try:
-            source = self._sources.setdefault(address, FeedSource(address))
-        except CsitraceError:
-            return  # a path too long for a socket: nobody can connect to it, so nobody can serve it either
+        if grpc_target(address) in self._besides:
+            return
+        source = self._sources.setdefault(address, FeedSource(address))
         self._tasks[address] = asyncio.create_task(_pour(source, queue))
 
 

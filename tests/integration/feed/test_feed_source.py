@@ -29,7 +29,7 @@ from csitrace.model.events import (
 )
 from csitrace.model.fuse import OpCount
 from csitrace.sources.backoff import Backoff
-from csitrace.sources.feed import SOCKET_NAME, DiscoveredFeeds, FeedSource
+from csitrace.sources.feed import SOCKET_NAME, DiscoveredFeeds, FeedSource, discover
 
 DRIVER, NODE = "probe.example.com", "node-1"
 STAGE = "/csi.v1.Node/NodeStageVolume"
@@ -379,6 +379,29 @@ async def test_feeds_are_found_below_the_kubelet_root_as_they_come_and_go(tmp_pa
         await stack.enter_async_context(serving(publisher, address))
         await listener.until(lambda body: body == started(1))
     assert listener.bodies(SourceGap) == []
+
+
+async def test_a_feed_that_is_heard_already_is_left_alone(tmp_path: Path) -> None:
+    """Of two sockets found, the one that another source listens to is not listened to again."""
+    async with AsyncExitStack() as stack:
+        for driver in ("a.example.com", "b.example.com"):
+            (tmp_path / "plugins" / driver).mkdir(parents=True)
+            address = f"unix://{tmp_path}/plugins/{driver}/{SOCKET_NAME}"
+            await stack.enter_async_context(serving(Publisher(driver, NODE), address))
+        assert len(discover(tmp_path)) == 2
+        feeds = DiscoveredFeeds(tmp_path, besides=discover(tmp_path)[:1], rescan_s=0.01)
+        listener = await stack.enter_async_context(listening(feeds))
+        await listener.until(is_listed)
+    assert {up.scope for up in listener.bodies(SourceUp)} == {f"b.example.com@{NODE}"}
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
+    """No kubelet root, files that are no sockets, and paths too long to connect to: no feeds, and no error."""
+    assert discover(tmp_path / "absent") == []
+    for name in ("plain", "x" * 90):
+        (tmp_path / "plugins" / name).mkdir(parents=True)
+        (tmp_path / "plugins" / name / SOCKET_NAME).touch()
+    assert discover(tmp_path) == []
 
 
 def test_a_thread_serves_drivers_without_asyncio(tmp_path: Path) -> None:
