@@ -48,15 +48,18 @@ def _from_marks(volume: Volume) -> Iterator[SpanView]:
     for use in volume.uses:
         for name, first, last in _CLAIMED:
             start, end = (use.marks.get((step, Witness.KUBERNETES)) for step in (first, last))
-            if start is not None:
-                yield _between(name, start, end, use.node_name)
+            if start is not None and start.at is not None:
+                yield _between(name, start.at, end, use.node_name)
         for name, first, last in _OBSERVED_BY_KERNEL:
             start = use.marks.get((first, Witness.KERNEL)) or use.marks.get((first, Witness.KUBERNETES))
             end = use.marks.get((last, Witness.KERNEL))
-            if start is not None and end is not None and start.at <= end.at:
-                yield _between(name, start, end, use.node_name)
+            if start is not None and start.at is not None and end is not None and start.at <= (end.at or 0):
+                yield _between(name, start.at, end, use.node_name)
 
 
-def _between(name: str, start: Mark, end: Mark | None, node_name: str) -> SpanView:
-    ended_at = max(end.at, start.at) if end is not None else None
-    return SpanView(name, start.at, ended_at, "ok" if end is not None else "", 1, node_name, (start.at,))
+def _between(name: str, started_at: int, end: Mark | None, node_name: str) -> SpanView:
+    if end is None:
+        return SpanView(name, started_at, None, "", 1, node_name, (started_at,))
+    return SpanView(
+        name, started_at, max(end.at or started_at, started_at), "ok", 1, node_name, (started_at,)
+    )

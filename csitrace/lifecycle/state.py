@@ -37,9 +37,12 @@ class StepStatus(StrEnum):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """When a witness first showed a step as done. `seq` is the event that told us."""
+    """When a witness first showed a step as done; `at` is None where it was so before we came and no field tells since when.
 
-    at: int
+    `seq` is the event that told us.
+    """
+
+    at: int | None
     stamp: Stamp
     seq: int
 

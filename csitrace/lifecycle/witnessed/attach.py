@@ -8,7 +8,8 @@ from csitrace.lifecycle.witnessed.words import claims, complaint, pending
 
 def attach_needed(ctx: Context) -> Testimony | None:
     if ctx.attachment is not None:
-        return claims("a VolumeAttachment tells of it", ctx.attachment_seq)
+        created = ctx.attachment.metadata.creation_timestamp
+        return claims("a VolumeAttachment tells of it", ctx.attachment_seq, created)
     refused = ctx.last_event(("FailedAttachVolume",))
     if refused is not None:
         return complaint(refused)

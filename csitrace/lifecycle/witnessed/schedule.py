@@ -3,9 +3,13 @@
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
-from csitrace.lifecycle.witnessed.words import claims, pending, use_seq
+from csitrace.lifecycle.witnessed.words import claims, moving, pending, use_seq
 from csitrace.model.events import Stamp
 from csitrace.model.times import parse_rfc3339
+
+UNBOUND_CLAIMS = "unbound immediate PersistentVolumeClaims"
+"""The scheduler's word on every pod that comes before its claims of class Immediate are bound (VolumeBinding, PreFilter). It tries
+again when they are, usually within a tenth of a second, so that by itself this is no failure."""
 
 
 def objects_created(ctx: Context) -> Testimony | None:
@@ -42,6 +46,8 @@ def node_chosen(ctx: Context) -> Testimony | None:
     if selected:
         return claims(selected, ctx.volume.claim_seq)
     condition = ctx.condition("PodScheduled")
+    if condition is not None and UNBOUND_CLAIMS in condition.message:
+        return moving("tried before the pod's claims were bound; the scheduler tries again", use_seq(ctx))
     if condition is not None and condition.status == "False":
         return Testimony(
             StepStatus.FAILED,

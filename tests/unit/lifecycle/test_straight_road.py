@@ -10,7 +10,7 @@ from csitrace.lifecycle.steps import FORWARD
 from csitrace.lifecycle.views import Severity
 from csitrace.lifecycle.witnesses import questions
 from csitrace.model.events import Stamp, Witness
-from tests.story import KEY, Story, straight_road, way_back_road
+from tests.story import KEY, STAGING, TARGET, Story, straight_road, way_back_road
 
 ORDER = [step.id for step in FORWARD]
 SETTLED = (StepStatus.DONE, StepStatus.NOT_APPLICABLE)
@@ -125,3 +125,20 @@ def test_a_volume_that_is_gone_keeps_its_road() -> None:
     views = ladder(story.state, story.volume, story.volume.uses[0])
     assert {view.step_id for view in views if view.status is not StepStatus.DONE} == set()
     assert all(view.at for view in views)
+
+
+def test_who_comes_late_gets_the_servers_times_or_none() -> None:
+    """What was there before us carries the server's whole seconds where a field tells them, and no invented time elsewhere."""
+    road = straight_road()[-1][1]
+    late = Story().hear_everyone()
+    for stored in road.state.objects.values():
+        late.find(stored.object, at=3600)
+    late.mount(STAGING, 100).mount(TARGET, 101)
+    views = {view.step_id: view for view in ladder(late.state, late.volume, late.volume.uses[0])}
+    assert {view.status for view in views.values()} == {StepStatus.DONE}
+    for step_id in ("1", "7", "9", "10", "11", "17"):
+        at = views[step_id].at
+        assert at is not None, step_id
+        assert (views[step_id].stamp, at % 10**9) == (Stamp.SERVER, 0), step_id
+    for step_id in ("5", "12", "14"):
+        assert (views[step_id].at, views[step_id].stamp) == (None, Stamp.INFERRED), step_id
