@@ -1,6 +1,7 @@
 """A real FUSE mount for a test: started as a program, spoken to over its control socket, and never left behind."""
 
 import contextlib
+import ctypes
 import functools
 import os
 import shutil
@@ -32,6 +33,7 @@ from driver_ref.fs.mountpoint import connection_at
 
 MIB = 1 << 20
 PATIENCE_SECONDS = 20.0
+_PR_SET_PDEATHSIG = 1
 
 Found = TypeVar("Found", bound=FromDaemon)
 
@@ -57,6 +59,11 @@ def eventually(claim: Callable[[], object], what: str) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s in vain: {what}")
         time.sleep(0.01)
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM, at which it unmounts, should the test run itself be killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Control:
@@ -126,7 +133,12 @@ class MountedVolume:
         ]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def wait_until_served(self) -> None:

@@ -1,5 +1,6 @@
 """Start, adoption, end and sudden death of the FUSE process; nothing hangs, whatever it is busy with."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -274,21 +275,22 @@ def test_works_in_a_user_and_mount_namespace(tmp_path: Path) -> None:
     script = """
         set -e
         "$0" -m driver_ref.fs --volume-id v --size 50000000 --source source --mountpoint mount --control control &
-        until [ -S control ] && [ "$(cat /proc/self/mountinfo | grep -c fuse.driver_ref)" = 1 ]; do :; done
+        until [ -S control ] && grep -q " $PWD/mount " /proc/self/mountinfo; do kill -0 $!; sleep 0.05; done
         mkdir mount/dir && echo hello > mount/dir/file && mv mount/dir/file mount/file
         [ "$(cat mount/file)" = hello ]
         [ "$(stat -c %u mount/file)" = 0 ]
         kill $!
         wait $!
-        ! grep fuse.driver_ref /proc/self/mountinfo
+        ! grep " $PWD/mount " /proc/self/mountinfo
     """
-    done = subprocess.run(
-        ["unshare", "-Urm", "sh", "-c", script, sys.executable],
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    command = ["unshare", "-Urm", "sh", "-c", script, sys.executable]
+    program = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert done.returncode == 0, done.stderr
+    try:
+        _, errors = program.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+    assert program.returncode == 0, errors
     assert (tmp_path / "source/file").read_text() == "hello\n"
