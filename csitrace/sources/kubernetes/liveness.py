@@ -25,8 +25,8 @@ class Liveness:
         self,
         connection: Connection,
         *,
-        interval: float = 0.5,
-        timeout: float = 1.2,
+        interval: float = 0.4,
+        timeout: float = 1.0,
         backoff: Backoff | None = None,
     ) -> None:
         """Silence is noticed after `interval` + `timeout`; a lost server is asked again after `backoff`."""
