@@ -8,8 +8,8 @@ from csitrace.model.events import Stamp
 from csitrace.model.times import parse_rfc3339
 
 UNBOUND_CLAIMS = "unbound immediate PersistentVolumeClaims"
-"""The scheduler's word on every pod that comes before its claims of class Immediate are bound (VolumeBinding, PreFilter). It tries
-again when they are, usually within a tenth of a second, so that by itself this is no failure."""
+"""The scheduler's word on every pod that comes before its claims of class Immediate are bound (VolumeBinding, PreFilter). It
+tries again when they are, usually within a tenth of a second, so that by itself this is no failure."""
 
 
 def objects_created(ctx: Context) -> Testimony | None:

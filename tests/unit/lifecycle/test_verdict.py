@@ -14,6 +14,7 @@ from tests.story import (
     HANDLE,
     KEY,
     NODE,
+    PV_NAME,
     STAGING,
     Story,
     attachment,
@@ -39,6 +40,17 @@ def test_a_claim_without_a_pod_waits_as_its_class_asks() -> None:
     word = story.verdict(later=86_400)
     assert word.severity is Severity.WAITING
     assert "WaitForFirstConsumer" in word.sentence
+
+
+def test_a_pod_that_came_before_its_claim_was_bound_is_no_failure() -> None:
+    """The scheduler refuses such a pod and tries again: the volume moves, and is stuck only when that takes too long."""
+    told = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+    story = Story().hear_everyone().put(storage_class("Immediate")).put(csi_driver())
+    story.put(claim()).put(pod(unschedulable=told)).create_volume().put(pv("Bound"))
+    story.put(claim("Bound", PV_NAME, storage_provisioner=DRIVER))
+    word = story.verdict()
+    assert (word.severity, word.step_id, word.holder) == (Severity.MOVING, "3", "scheduler")
+    assert story.verdict(later=60).severity is Severity.STUCK
 
 
 def test_an_attach_error_is_told_in_the_drivers_own_words() -> None:
