@@ -16,7 +16,7 @@ _BINARY = ("Ti", "Gi", "Mi", "Ki")
 
 def parse_quantity(text: str) -> int:
     """Bytes of `64Mi`, `1G` or `1048576`. ValueError for what is no quantity."""
-    digits = text.rstrip("kMGTi")
+    digits = text.rstrip("kKMGTi")
     factor = _FACTORS.get(text[len(digits) :])
     if factor is None or not digits.isdecimal():
         raise ValueError(

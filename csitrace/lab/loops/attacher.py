@@ -77,7 +77,8 @@ class Attacher:
             self._queue.add(name)
 
     async def _sync_attachment(self, name: str) -> None:
-        attachment = self._attachments.get(name)
+        # From the server, not from the cache: one that does not show our own last write yet would have it called twice.
+        attachment = await self._client.find(VOLUME_ATTACHMENTS, name)
         if attachment is None or attachment["spec"]["attacher"] != self._driver_name:
             return
         if self._trivial:
