@@ -17,10 +17,9 @@ from google.protobuf.wrappers_pb2 import Int64Value
 
 from csitrace.csi import csi_pb2, csi_pb2_grpc
 from csitrace.model.rpc import Code
-from driver_ref import health, topology
+from driver_ref import admission, health, topology
 from driver_ref.capabilities import Capabilities
-from driver_ref.checks import READER_MODES, mode_of, unsupported
-from driver_ref.faults import PARAMETER_PREFIX
+from driver_ref.checks import mode_of, unsupported
 from driver_ref.refusal import RefusedError
 from driver_ref.volumes import (
     Attachment,
@@ -33,12 +32,6 @@ from driver_ref.volumes import (
 )
 
 _LOG = logging.getLogger(__name__)
-
-DEFAULT_CAPACITY = 1 << 30
-MINIMUM_CAPACITY = 1 << 20
-
-# Added to every StorageClass's parameters by external-provisioner (--extra-create-metadata): names, not settings.
-_METADATA_PREFIX = "csi.storage.k8s.io/"
 
 
 class Controller(csi_pb2_grpc.ControllerServicer):
@@ -81,21 +74,21 @@ class Controller(csi_pb2_grpc.ControllerServicer):
                 Code.INVALID_ARGUMENT,
                 "volume_content_source: this driver clones neither volumes nor snapshots",
             )
-        _check_parameters(request)
+        admission.check_parameters(request)
         volume_id = volume_id_of(request.name)
         existing = self._state.volumes.load(volume_id)
         if existing is not None and existing.deleting:
             await asyncio.to_thread(self._delete, volume_id)
             existing = None
         if existing is not None:
-            self._check_same(existing, request)
+            admission.check_same(existing, request)
             return csi_pb2.CreateVolumeResponse(volume=_message(existing))
         volume = VolumeRecord(
             volume_id=volume_id,
             name=request.name,
-            capacity_bytes=self._capacity(request.capacity_range),
+            capacity_bytes=admission.capacity(request.capacity_range, self._max_volume_size),
             created_at=time.time_ns(),
-            parameters=_settings(request.parameters),
+            parameters=admission.settings(request.parameters),
             topology=self._place(request),
         )
         await asyncio.to_thread(self._create, volume)
@@ -128,10 +121,10 @@ class Controller(csi_pb2_grpc.ControllerServicer):
             if existing != wanted:
                 raise RefusedError(
                     Code.ALREADY_EXISTS,
-                    f"already published to node {request.node_id} as {_described(existing)}",
+                    f"already published to node {request.node_id} as {admission.described(existing)}",
                 )
             return csi_pb2.ControllerPublishVolumeResponse()
-        _check_sharing(volume, wanted)
+        admission.check_sharing(volume, wanted)
         if not topology.satisfies(node.topology, volume.topology):
             raise RefusedError(
                 Code.FAILED_PRECONDITION,
@@ -161,7 +154,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         volume = self._volume(request.volume_id)
         reasons = [unsupported(capability) for capability in request.volume_capabilities]
         reasons += ["access_mode is not known" for item in request.volume_capabilities if not mode_of(item)]
-        if request.parameters and _settings(request.parameters) != volume.parameters:
+        if request.parameters and admission.settings(request.parameters) != volume.parameters:
             reasons.append("parameters differ from those the volume was created with")
         reason = next(filter(None, reasons), "")
         if reason:
@@ -216,7 +209,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         return csi_pb2.GetCapacityResponse(
             available_capacity=space.f_bavail * space.f_frsize if somewhere and possible else 0,
             maximum_volume_size=Int64Value(value=self._max_volume_size),
-            minimum_volume_size=Int64Value(value=MINIMUM_CAPACITY),
+            minimum_volume_size=Int64Value(value=admission.MINIMUM_CAPACITY),
         )
 
     async def ControllerExpandVolume(
@@ -295,7 +288,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         _discard(trashed)
 
     def _list(self, request: csi_pb2.ListVolumesRequest) -> csi_pb2.ListVolumesResponse:
-        page, next_token = _page(request, self._after(request.starting_token))
+        page, next_token = admission.page(request, self._after(request.starting_token))
         entry, status = csi_pb2.ListVolumesResponse.Entry, csi_pb2.ListVolumesResponse.VolumeStatus
         return csi_pb2.ListVolumesResponse(
             entries=[
@@ -316,7 +309,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
     ) -> csi_pb2.ControllerListVolumeHealthResponse:
         """Volumes in trouble only."""
         sick = [volume for volume in self._after(request.starting_token) if self._trouble(volume)]
-        page, next_token = _page(request, sick)
+        page, next_token = admission.page(request, sick)
         return csi_pb2.ControllerListVolumeHealthResponse(
             entries=[health.health(volume.volume_id, self._trouble(volume)) for volume in page],
             next_token=next_token,
@@ -330,18 +323,6 @@ class Controller(csi_pb2_grpc.ControllerServicer):
             )
         found = (self._state.volume(key) for key in self._state.volumes.ids() if key > token)
         return [volume for volume in found if volume is not None]
-
-    def _capacity(self, wanted: csi_pb2.CapacityRange) -> int:
-        capacity = max(wanted.required_bytes, MINIMUM_CAPACITY)
-        if not wanted.required_bytes:
-            capacity = min(wanted.limit_bytes or DEFAULT_CAPACITY, DEFAULT_CAPACITY)
-        limit = min(wanted.limit_bytes or self._max_volume_size, self._max_volume_size)
-        if not MINIMUM_CAPACITY <= capacity <= limit:
-            raise RefusedError(
-                Code.OUT_OF_RANGE,
-                f"cannot be {capacity} bytes: volumes have {MINIMUM_CAPACITY} to {limit} bytes",
-            )
-        return capacity
 
     def _place(self, request: csi_pb2.CreateVolumeRequest) -> dict[str, str]:
         if not self._capabilities.has("topology"):
@@ -359,21 +340,6 @@ class Controller(csi_pb2_grpc.ControllerServicer):
                 Code.RESOURCE_EXHAUSTED, "no node with this driver is in the required topology"
             )
         return segments
-
-    def _check_same(self, volume: VolumeRecord, request: csi_pb2.CreateVolumeRequest) -> None:
-        wanted = request.capacity_range
-        differs = [
-            "name" if volume.name != request.name else "",
-            "capacity_range" if volume.capacity_bytes < wanted.required_bytes else "",
-            "capacity_range" if 0 < wanted.limit_bytes < volume.capacity_bytes else "",
-            "parameters" if _settings(request.parameters) != volume.parameters else "",
-            "" if _reachable(volume, request) else "accessibility_requirements",
-        ]
-        different = next(filter(None, differs), "")
-        if different:
-            raise RefusedError(
-                Code.ALREADY_EXISTS, f"volume {request.name!r} exists with a different {different}"
-            )
 
     def _check_limit(self, node: NodeDescription) -> None:
         if not node.max_volumes:
@@ -401,17 +367,6 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         return None
 
 
-def _page(
-    request: csi_pb2.ListVolumesRequest | csi_pb2.ControllerListVolumeHealthRequest,
-    volumes: list[VolumeRecord],
-) -> tuple[list[VolumeRecord], str]:
-    """One page, and the token for the next: the page's last id, so it stays good whatever volumes come or go."""
-    if request.max_entries < 0:
-        raise RefusedError(Code.INVALID_ARGUMENT, "max_entries must not be negative")
-    page = volumes[: request.max_entries] if request.max_entries else volumes
-    return page, page[-1].volume_id if len(page) < len(volumes) else ""
-
-
 def _discard(directory: Path) -> None:
     """Remove the bytes of a deleted volume; what cannot be removed now is tried again when the driver starts."""
     try:
@@ -427,46 +382,6 @@ def _message(volume: VolumeRecord) -> csi_pb2.Volume:
     return csi_pb2.Volume(
         volume_id=volume.volume_id, capacity_bytes=volume.capacity_bytes, accessible_topology=segments
     )
-
-
-def _settings(parameters: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in parameters.items() if not key.startswith(_METADATA_PREFIX)}
-
-
-def _check_parameters(request: csi_pb2.CreateVolumeRequest) -> None:
-    unknown = [key for key in sorted(_settings(request.parameters)) if not key.startswith(PARAMETER_PREFIX)]
-    unknown += sorted(request.mutable_parameters)
-    if unknown:
-        raise RefusedError(
-            Code.INVALID_ARGUMENT,
-            f"parameter {unknown[0]!r} is not known; there is only {PARAMETER_PREFIX}<target>",
-        )
-
-
-def _reachable(volume: VolumeRecord, request: csi_pb2.CreateVolumeRequest) -> bool:
-    requisite = request.accessibility_requirements.requisite
-    if not volume.topology or not requisite:
-        return True
-    return any(topology.satisfies(volume.topology, dict(item.segments)) for item in requisite)
-
-
-def _check_sharing(volume: VolumeRecord, wanted: Attachment) -> None:
-    """Refuse a second node where the access mode allows one, and a second writer where it allows one."""
-    for node_id, other in volume.attachments.items():
-        if not (wanted.mode.startswith("MULTI_NODE") and other.mode.startswith("MULTI_NODE")):
-            raise RefusedError(
-                Code.FAILED_PRECONDITION, f"volume is published to node {node_id} as {_described(other)}"
-            )
-        if "MULTI_NODE_SINGLE_WRITER" in (wanted.mode, other.mode) and _writes(wanted) and _writes(other):
-            raise RefusedError(Code.FAILED_PRECONDITION, f"volume is published for writing to node {node_id}")
-
-
-def _writes(attachment: Attachment) -> bool:
-    return not attachment.readonly and attachment.mode not in READER_MODES
-
-
-def _described(attachment: Attachment) -> str:
-    return f"{attachment.mode}{', read-only' if attachment.readonly else ''}"
 
 
 def _no_such_thing(method: str) -> RefusedError:

@@ -9,7 +9,7 @@ import pytest
 from csitrace.csi import csi_pb2
 from csitrace.feed import feed_pb2, feed_pb2_grpc
 from driver_ref.proto import faults_pb2
-from tests.integration.driver.driving import Driver, Volume, eventually, refused
+from tests.integration.driver.driving import PATIENCE_SECONDS, Driver, Volume, eventually, refused
 
 Code = grpc.StatusCode
 SECRET = "correct-horse-battery-staple"
@@ -115,6 +115,19 @@ def test_fuse_faults_reach_the_file_system_and_go_again(driver: Driver) -> None:
     ]
     driver.faults.ClearFaults(faults_pb2.ClearFaultsRequest(target="fuse.MKDIR"))
     (volume.target / "directory").mkdir()
+
+
+def test_a_hang_holds_the_file_system_until_it_is_cleared(driver: Driver) -> None:
+    """`fuse.*` hang: whoever looks waits; clearing the fault lets him go on, and nothing was lost."""
+    volume = Volume(driver, "frozen").up()
+    driver.fault("fuse.*", "hang", volume.volume_id)
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit((volume.target / "file").write_text, "x")
+        assert not volume.stats().volume_condition.abnormal
+        assert not writing.done()
+        driver.faults.ClearFaults(faults_pb2.ClearFaultsRequest())
+        assert writing.result(timeout=PATIENCE_SECONDS) == 1
+    assert (volume.target / "file").read_text() == "x"
 
 
 def test_the_fuse_process_is_killed_on_demand(driver: Driver) -> None:

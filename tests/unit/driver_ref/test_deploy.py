@@ -73,3 +73,15 @@ def test_no_rule_is_broader_than_it_says() -> None:
 def test_placeholders_are_the_documented_ones(path: Path) -> None:
     """docs/driver.md tells the user to set these two, and no other."""
     assert set(re.findall(r"\$\{(\w+)\}", path.read_text())) <= PLACEHOLDERS
+
+
+def test_the_documentation_speaks_of_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every option in docs/driver.md is in --help, and every fault in its examples can be read."""
+    text = (DEPLOY.parents[1] / "docs" / "driver.md").read_text()
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"])
+    options = set(re.findall(r"`(?:[^`]* )?(--[a-z-]+)", text)) - {"--help"}
+    assert len(options) > 5
+    assert options <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    examples = dict(re.findall(r'^  (fault\.\S+): "(\S+)"$', text, re.MULTILINE))
+    assert len(from_parameters(examples, "v")) == len(examples) == 3
