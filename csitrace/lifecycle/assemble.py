@@ -295,16 +295,10 @@ _SPEAKERS: dict[type, Witness] = {
 
 def _mark(testimony: Testimony, event: TraceEvent) -> Mark:
     """What we saw happen is finer than the server's whole seconds; what we saw late, or only found, is not."""
-    seen = event.occurred_at
+    seen, found = event.occurred_at, isinstance(event.body, ObjectListed)
     if testimony.at is None:
-        return Mark(
-            seen, Stamp.INFERRED if isinstance(event.body, ObjectListed) else Stamp.OBSERVED, event.seq
-        )
-    if (
-        testimony.stamp is not Stamp.SERVER
-        or isinstance(event.body, ObjectListed)
-        or seen - testimony.at > LATE_NS
-    ):
+        return Mark(None, Stamp.INFERRED, event.seq) if found else Mark(seen, Stamp.OBSERVED, event.seq)
+    if testimony.stamp is not Stamp.SERVER or found or seen - testimony.at > LATE_NS:
         return Mark(testimony.at, testimony.stamp, testimony.seq or event.seq)
     return Mark(seen, Stamp.OBSERVED, event.seq)
 
