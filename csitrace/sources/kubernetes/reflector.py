@@ -53,6 +53,7 @@ _DENIALS = {
 _BAD_REQUESTS = frozenset(
     {400, 405, 406, 422}
 )  # how servers without streaming lists answer to one; or an unreadable position
+_CERTAIN_REFUSALS = 5  # in a row: what was allowed before no longer is (some 15 s)
 _WATCH_ATTEMPTS = 3  # from one resourceVersion, after which it is taken to be what the server chokes on
 
 
@@ -63,8 +64,9 @@ class _ExpiredError(Exception):
 class Reflector:
     """Follows one kind in the first of `namespaces` that may be read; `""` is the whole cluster.
 
-    It runs until cancelled. A scope that is refused (403, 404, credentials) is reported once and tried again every `recheck`
-    seconds; while a narrower namespace serves instead, the wider one is not tried again.
+    It runs until cancelled. A scope that is refused (403, 404, credentials) is reported once and tried again, ever more slowly
+    (`recheck`): servers that just started refuse for a moment what they will allow. While a narrower namespace serves instead,
+    the wider one is not tried again.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Reflector:
         namespaces: tuple[str, ...] = ("",),
         label_selector: str = "",
         backoff: Backoff | None = None,
-        recheck: float = 60.0,
+        recheck: Backoff | None = None,
         streaming: bool = True,
     ) -> None:
         self._kind = kind
@@ -88,13 +90,14 @@ class Reflector:
         self._place = 0
         self._selection = {"labelSelector": label_selector} if label_selector else {}
         self._backoff = backoff or Backoff()
-        self._recheck = recheck
+        self._recheck = recheck or Backoff(1.0, 60.0)
+        self._refusals = 0  # in a row, of this place
         self._streaming = streaming
         self._store = Store()
         self._pages = PageDecoder(kind)
         self._resource_version = ""
         self._listing = False  # the initial events of a streaming list are arriving
-        self._has_listed = False
+        self._has_listed = False  # in this place
         self._refused_watches = 0  # in a row, from one resourceVersion
         self._health: dict[str, SourceUp | SourceDown] = {}
 
@@ -121,7 +124,7 @@ class Reflector:
                 await self._on_status(error)
             except ConfigError as error:
                 await self._down(str(error), denied=True)
-                await asyncio.sleep(self._recheck)
+                await asyncio.sleep(self._recheck.next())
             except UnreachableError as error:
                 await self._down(str(error))
                 self._liveness.suspect()
@@ -263,14 +266,23 @@ class Reflector:
             await asyncio.sleep(max(self._backoff.next(), min(error.retry_after, _LONGEST_WAIT)))
 
     async def _go_elsewhere(self, status: int) -> None:
-        """Refused here: try the next narrower place, or after a while from the first."""
-        self._resource_version = ""
-        if status == 403 and self._place + 1 < len(self._namespaces):
-            self._place += 1
+        """Refused: try the next narrower place; where it had been allowed, wait first; and from the narrowest, begin anew."""
+        self._refusals += 1
+        is_certain = not self._has_listed or self._refusals >= _CERTAIN_REFUSALS
+        if status == 403 and is_certain and self._place + 1 < len(self._namespaces):
+            self._move(self._place + 1)
             self._store.narrow(self._namespaces[self._place])
             return
-        await asyncio.sleep(self._recheck)
-        self._place = 0
+        await asyncio.sleep(self._recheck.next())
+        if is_certain and self._place:
+            self._move(0)
+
+    def _move(self, place: int) -> None:
+        """Begin in another place, with a list."""
+        self._place = place
+        self._resource_version = ""
+        self._has_listed = False
+        self._refusals = 0
 
     async def _lose_position(self, reason: str) -> None:
         """What happened since the last message cannot be had any more: list again, and never from the same position."""
@@ -286,6 +298,8 @@ class Reflector:
         """The scope is heard: said once, until it is not. A watch that goes on from where it was has nothing left to list."""
         if isinstance(self._health.get(self.scope), SourceUp):
             return
+        self._recheck.reset()
+        self._refusals = 0
         await self._say(SourceUp(witness=Witness.KUBERNETES, scope=self.scope, detail=self._server))
         if self._resource_version:
             await self._tell([self._completed()])

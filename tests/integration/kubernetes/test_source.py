@@ -185,6 +185,22 @@ async def test_narrow_permission_falls_back_to_the_namespace(server: ApiServer) 
     assert [body.scope for body in heard.of(SourceUp)] == ["Pod/shop"]
 
 
+async def test_refusal_of_a_server_that_starts_is_not_believed(server: ApiServer) -> None:
+    """What was allowed and is refused for a moment, as by servers that just started, is heard again soon, in the same scope."""
+    server.put("pods", "theirs", "bank")
+    async with listening(source_of(server)) as heard:
+        await heard.until_listed("Pod")
+        await server.until_watched("pods")
+        server.refusals["pods"] = 403
+        server.drop()
+        await heard.until(lambda: heard.of(SourceDown))
+        server.refusals.clear()
+        server.put("pods", "new", "bank")
+        await heard.until(lambda: "bank/new" in heard.names)
+    assert [body.scope for body in heard.of(SourceUp)] == ["Pod", "Pod"]
+    assert not heard.of(ObjectDeleted)
+
+
 async def test_namespace_alone(server: ApiServer) -> None:
     """With a namespace, its objects alone are followed, and the Events about cluster-scoped objects, which live in `default`."""
     server.put("pods", "mine", "shop")
