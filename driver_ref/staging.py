@@ -223,6 +223,9 @@ class Staging:
         if record.staging_path:
             record = await self._recover_stage(record)
         await self.save(record)
+        for path in (record.staging_path, *record.targets):
+            for mount in mounts.mounted_at(path):
+                self._witness.mounted(mount)
         _LOG.info("volume %s: found %s", volume_id, _summary(record))
 
     async def _recover_stage(self, record: NodeRecord) -> NodeRecord:

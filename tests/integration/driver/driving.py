@@ -81,6 +81,7 @@ class Driver:
     """One driver on a directory of its own, killed and started again at will. Made by `driving`."""
 
     node_id = "node-1"
+    clear_all = faults_pb2.ClearFaultsRequest()
 
     def __init__(self, directory: Path, options: tuple[str, ...]) -> None:
         self.directory = directory
