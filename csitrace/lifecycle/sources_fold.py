@@ -36,4 +36,7 @@ def fold_source(
             source = replace(source, gaps=source.gaps + 1, last_at=event.observed_at)
         case ListCompleted():
             source = replace(source, listed=True, last_at=event.observed_at)
-    return replace(state, sources=state.sources.set(identity, source))
+    sources = state.sources
+    if isinstance(body, SourceUp) and (body.witness, body.formerly) in sources:
+        sources = sources.delete((body.witness, body.formerly))
+    return replace(state, sources=sources.set(identity, source))

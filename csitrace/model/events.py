@@ -159,12 +159,14 @@ class FuseObserved(_Body, frozen=True, kw_only=True):
 
 class SourceUp(_Body, frozen=True, kw_only=True):
     """A source is heard (again) on a scope. `detail`: one line for people, e.g. the server's version. `instance`: which run of
-    the origin's process speaks, where it tells: calls that another run had in flight will never be answered."""
+    the origin's process speaks, where it tells: calls that another run had in flight will never be answered.
+    `formerly`: the scope under which the same source was missed until it said who it is."""
 
     witness: Witness
     scope: str
     detail: str = ""
     instance: str = ""
+    formerly: str = ""
 
 
 class SourceDown(_Body, frozen=True, kw_only=True):

@@ -93,18 +93,17 @@ class FeedSource:
 
     def _heard(self, before: str) -> list[Observation]:
         """The feed is heard (again). `before`: the scope under which it was known, or missed, until now."""
-        scopes = [self.scope] if before == self.scope or not self._down else [before, self.scope]
         self._down = ""
         self._backoff.reset()
-        instance = "" if self._reader.origin is None else self._reader.origin.instance
-        return [
-            Observation(
-                body=SourceUp(
-                    witness=Witness.DRIVER, scope=scope, detail=f"feed {self.name}", instance=instance
-                )
-            )
-            for scope in scopes
-        ]
+        origin = self._reader.origin
+        up = SourceUp(
+            witness=Witness.DRIVER,
+            scope=self.scope,
+            detail=f"feed {self.name}",
+            instance=origin.instance if origin is not None else "",
+            formerly=before if before != self.scope else "",
+        )
+        return [Observation(body=up)]
 
     async def _subscription(self) -> AsyncGenerator[Observation, None]:
         """One connection, until it is lost."""

@@ -273,7 +273,7 @@ async def test_a_restarted_driver_is_followed(tmp_path: Path) -> None:
 
 
 async def test_an_address_that_nobody_serves_is_down_once(tmp_path: Path) -> None:
-    """The first failure is told under the address, the same again is not, and when the driver comes both names are up."""
+    """The first failure is told under the address, the same again is not, and when the driver comes it says which one it was."""
     address = f"unix://{tmp_path}/f.sock"
     async with listening(source_of(address)) as listener:
         down = (await listener.until(is_down)).body
@@ -286,7 +286,7 @@ async def test_an_address_that_nobody_serves_is_down_once(tmp_path: Path) -> Non
         address,
         f"cannot hear the driver's feed at {address}: there is no such socket",
     )
-    assert {up.scope for up in listener.bodies(SourceUp)} == {address, f"{DRIVER}@{NODE}"}
+    assert [(up.scope, up.formerly) for up in listener.bodies(SourceUp)] == [(f"{DRIVER}@{NODE}", address)]
 
 
 async def test_a_server_without_a_feed_is_named(tmp_path: Path) -> None:

@@ -136,3 +136,11 @@ def test_a_mount_told_again_keeps_its_time() -> None:
     for fact in story.volume.mounts:
         story.tell(events.MountAppeared(node_name=fact.node_name, mount=fact.mount))
     assert [fact.at for fact in sorted(story.volume.mounts, key=lambda fact: fact.at)] == sorted(before)
+
+
+def test_a_feed_that_says_who_it_is_stops_being_an_address() -> None:
+    """A feed that was missed under its address is one source, not two, once it is heard."""
+    story = Story()
+    story.tell(events.SourceDown(witness=Witness.DRIVER, scope="unix:///f", reason="no such socket"))
+    story.tell(events.SourceUp(witness=Witness.DRIVER, scope="d@n1", formerly="unix:///f"))
+    assert [scope for _, scope in story.state.sources] == ["d@n1"]
