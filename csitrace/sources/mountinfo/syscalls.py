@@ -117,4 +117,5 @@ class MountCalls:
             if code != errno.EOVERFLOW:
                 raise OSError(code, os.strerror(code))
             self._resize(2 * len(self._reply))
-        return self._reply[: int.from_bytes(self._reply[:4], sys.byteorder)]
+        size = int.from_bytes(ctypes.string_at(self._reply, 4), sys.byteorder)
+        return ctypes.string_at(self._reply, size)
