@@ -68,7 +68,7 @@ async def run_lab(
         user = User(kubectl, driver)
         await user.set_up()
         for story in settings.stories:
-            kubectl.task(run_story(story, user, reached, settings.once))
+            kubectl.task(partial(run_story, story, user, reached, settings.once))
         kubeconfig = settings.directory / "kubeconfig"
         _write_kubeconfig(kubeconfig, endpoint)
         ready(

@@ -1,7 +1,7 @@
 """What every controller program is made of: a client, shared informers, an event recorder, tasks that run until it ends."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -19,7 +19,7 @@ class Program:
         self.client = Client(session, endpoint, name)
         self.pace = pace
         self._informers: dict[tuple[Resource, str], Informer] = {}
-        self._tasks: list[Coroutine[Any, Any, None]] = []
+        self._tasks: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def informer(self, resource: Resource, field_selector: str = "") -> Informer:
         """The program's one cache of this selection."""
@@ -28,9 +28,9 @@ class Program:
             self._informers[key] = Informer(self.client, resource, field_selector)
         return self._informers[key]
 
-    def task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def task(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run this once the caches are filled, until the program ends."""
-        self._tasks.append(coroutine)
+        self._tasks.append(run)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -38,5 +38,5 @@ class Program:
                 group.create_task(informer.run())
             for informer in self._informers.values():
                 await informer.wait_synced()
-            for coroutine in self._tasks:
-                group.create_task(coroutine)
+            for run in self._tasks:
+                group.create_task(run())

@@ -1,5 +1,6 @@
 """One kubelet, put together."""
 
+from functools import partial
 from pathlib import Path
 
 from csitrace.lab.kubelet.layout import Layout
@@ -22,4 +23,4 @@ async def install_kubelet(program: Program, node_name: str, root: Path) -> None:
     registry = PluginRegistry(program, node_name, layout.registration_directory)
     volumes = VolumeManager(program, node_name, layout, registry)
     PodWorkers(program, node_name, layout, volumes)
-    program.task(hold_lease(program, _LEASE_NAMESPACE, node_name, node_name, _LEASE_SECONDS))
+    program.task(partial(hold_lease, program, _LEASE_NAMESPACE, node_name, node_name, _LEASE_SECONDS))

@@ -57,7 +57,7 @@ class NodeStatus:
         self._pace = program.pace
         self._node_name = node_name
         self._in_use = in_use
-        program.task(self._report())
+        program.task(self._report)
 
     async def _report(self) -> None:
         while True:

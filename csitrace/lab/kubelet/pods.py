@@ -29,7 +29,7 @@ class PodWorkers:
         self._ending: dict[str, asyncio.Event] = {}
         self._arrived: asyncio.Queue[Object] = asyncio.Queue()
         self._pods.on_change(self._pod_changed)
-        program.task(self._run())
+        program.task(self._run)
 
     def _pod_changed(self, pod: Object, deleted: bool) -> None:
         uid = pod["metadata"]["uid"]

@@ -34,7 +34,7 @@ class PluginRegistry:
         self._directory = directory
         self._registered: dict[str, tuple[str, int]] = {}
         """Socket's file name -> driver, and the inode, by which a new socket of the same name is told."""
-        program.task(self._follow())
+        program.task(self._follow)
 
     async def _follow(self) -> None:
         while True:

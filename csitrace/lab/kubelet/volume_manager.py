@@ -82,7 +82,7 @@ class VolumeManager:
         self._backoff = Backoff(self._pace.scaled(_BACKOFF.first), self._pace.scaled(_BACKOFF.limit))
         self._unstage_queue: WorkQueue[str] = WorkQueue(self._unstage, self._backoff)
         self._status = NodeStatus(program, node_name, self._in_use)
-        program.task(self._unstage_queue.run())
+        program.task(self._unstage_queue.run)
 
     def _in_use(self) -> set[str]:
         """Attachable volumes that are wanted or there: told before they are even attached."""

@@ -74,8 +74,8 @@ class AttachDetachController:
             self._attachments,
         ):
             informer.on_change(lambda obj, deleted: self._wake())
-        program.task(self._queue.run())
-        program.task(self._populate())
+        program.task(self._queue.run)
+        program.task(self._populate)
 
     def _wake(self) -> None:
         self._changed.set()

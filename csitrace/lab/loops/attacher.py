@@ -5,6 +5,7 @@ annotation and no call. Order and back-off: external-attacher 4.12.
 """
 
 import socket
+from functools import partial
 
 import grpc
 
@@ -34,7 +35,7 @@ async def install_attacher(driver_name: str, program: Program, driver: DriverCli
         multi_writer=_CONTROLLER.SINGLE_NODE_MULTI_WRITER in capabilities,
     )
     lease = f"external-attacher-leader-{driver_name.replace('.', '-')}"
-    program.task(hold_lease(program, "kube-system", lease, socket.gethostname(), 15))
+    program.task(partial(hold_lease, program, "kube-system", lease, socket.gethostname(), 15))
 
 
 class _AttachError(Exception):
@@ -62,8 +63,8 @@ class Attacher:
         self._volume_queue: WorkQueue[str] = WorkQueue(self._sync_volume, backoff)
         self._attachments.on_change(self._attachment_changed)
         self._volumes.on_change(lambda volume, deleted: self._volume_queue.add(volume["metadata"]["name"]))
-        program.task(self._queue.run())
-        program.task(self._volume_queue.run())
+        program.task(self._queue.run)
+        program.task(self._volume_queue.run)
 
     def _attachment_changed(self, attachment: Object, deleted: bool) -> None:
         name = attachment["metadata"]["name"]

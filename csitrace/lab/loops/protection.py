@@ -19,7 +19,7 @@ class ClaimProtection:
         self._queue: WorkQueue[tuple[str, str]] = WorkQueue(self._sync)
         self._claims.on_change(lambda claim, deleted: self._queue.add(objects.key_of(claim)))
         self._pods.on_change(self._pod_changed)
-        program.task(self._queue.run())
+        program.task(self._queue.run)
 
     def _pod_changed(self, pod: Object, deleted: bool) -> None:
         for _, claim_name in objects.claim_volumes(pod):
@@ -49,7 +49,7 @@ class VolumeProtection:
         self._volumes = program.informer(PERSISTENT_VOLUMES)
         self._queue: WorkQueue[str] = WorkQueue(self._sync)
         self._volumes.on_change(lambda volume, deleted: self._queue.add(volume["metadata"]["name"]))
-        program.task(self._queue.run())
+        program.task(self._queue.run)
 
     async def _sync(self, name: str) -> None:
         volume = self._volumes.get(name)

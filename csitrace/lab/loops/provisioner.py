@@ -46,7 +46,9 @@ async def install_provisioner(driver_name: str, program: Program, driver: Driver
         topology_aware=_PLUGIN.VOLUME_ACCESSIBILITY_CONSTRAINTS in await driver.plugin_capabilities(),
         multi_writer=_CONTROLLER.SINGLE_NODE_MULTI_WRITER in await driver.controller_capabilities(),
     )
-    program.task(hold_lease(program, "kube-system", driver_name.replace(".", "-"), socket.gethostname(), 15))
+    program.task(
+        partial(hold_lease, program, "kube-system", driver_name.replace(".", "-"), socket.gethostname(), 15)
+    )
 
 
 class _TopologyError(Exception):
@@ -86,8 +88,8 @@ class Provisioner:
         self._volumes.on_change(
             lambda volume, deleted: volumes.add_unless_failing(volume["metadata"]["name"])
         )
-        program.task(claims.run())
-        program.task(volumes.run())
+        program.task(claims.run)
+        program.task(volumes.run)
 
     async def _sync_claim(self, key: tuple[str, str]) -> None:
         claim = self._claims.get(key[1], key[0])

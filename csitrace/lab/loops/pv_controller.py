@@ -37,9 +37,9 @@ class PersistentVolumeController:
         """uid -> the version we wrote last: the controller knows it already and does not reconcile it again."""
         self._claims.on_change(self._claim_changed)
         self._volumes.on_change(self._volume_changed)
-        program.task(self._claim_queue.run())
-        program.task(self._volume_queue.run())
-        program.task(self._resync())
+        program.task(self._claim_queue.run)
+        program.task(self._volume_queue.run)
+        program.task(self._resync)
 
     def _claim_changed(self, claim: Object, deleted: bool) -> None:
         if not self._is_own_write(claim, deleted):

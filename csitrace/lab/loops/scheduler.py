@@ -48,7 +48,7 @@ class Scheduler:
         self._pods.on_change(lambda pod, deleted: self._queue.add(objects.key_of(pod)))
         self._claims.on_change(self._claim_changed)
         self._nodes.on_change(self._node_changed)
-        program.task(self._queue.run())
+        program.task(self._queue.run)
 
     def _claim_changed(self, claim: Object, deleted: bool) -> None:
         """A pod that waits for this claim may be schedulable now."""
@@ -135,31 +135,34 @@ class Scheduler:
             for _, claim_name in objects.claim_volumes(pod)
             if (claim := self._claims.get(claim_name, namespace)) and not objects.is_bound(claim)
         ]
-        for claim_name in unbound:
-            claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim_name, namespace)
-            if objects.annotations(claim).get(objects.SELECTED_NODE) != node_name:
-                chosen = objects.with_annotations(claim, **{objects.SELECTED_NODE: node_name})
-                await self._client.update(PERSISTENT_VOLUME_CLAIMS, chosen)
+        chosen = [await self._choose_for(claim_name, namespace, node_name) for claim_name in unbound]
         try:
             async with asyncio.timeout(self._pace.bind_timeout):
-                for claim_name in unbound:
-                    await self._wait_bound(pod, claim_name)
+                for claim in chosen:
+                    await self._wait_bound(pod, claim)
         except TimeoutError as error:
             raise PreBindError("context deadline exceeded") from error
 
-    async def _wait_bound(self, pod: Object, claim_name: str) -> None:
-        namespace = pod["metadata"]["namespace"]
-        selected = False
+    async def _choose_for(self, claim_name: str, namespace: str, node_name: str) -> Object:
+        """Write the node on the claim; the claim as it is then."""
+        claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim_name, namespace)
+        if objects.annotations(claim).get(objects.SELECTED_NODE) == node_name:
+            return claim
+        selected = objects.with_annotations(claim, **{objects.SELECTED_NODE: node_name})
+        return await self._client.update(PERSISTENT_VOLUME_CLAIMS, selected)
+
+    async def _wait_bound(self, pod: Object, chosen: Object) -> None:
+        """`chosen`: the claim with the node on it. What the cache has from before that tells nothing."""
+        namespace, claim_name = objects.key_of(chosen)
         while True:
             claim = self._claims.get(claim_name, namespace)
             if claim is None:
                 raise PreBindError(f'persistentvolumeclaim "{claim_name}" not found')
-            if objects.is_bound(claim) and claim["status"].get("phase") == "Bound":
-                return
-            has_node = objects.SELECTED_NODE in objects.annotations(claim)
-            if selected and not has_node:
-                raise PreBindError(f'selectedNode annotation reset for PVC "{claim_name}"')
-            selected = selected or has_node
+            if _version(claim) >= _version(chosen):
+                if objects.is_bound(claim) and claim["status"].get("phase") == "Bound":
+                    return
+                if objects.SELECTED_NODE not in objects.annotations(claim):
+                    raise PreBindError(f'selectedNode annotation reset for PVC "{claim_name}"')
             if self._pods.get(pod["metadata"]["name"], namespace) is None:
                 raise PreBindError(f'pod "{pod["metadata"]["name"]}" not found')
             await asyncio.sleep(self._pace.bind_poll)
@@ -189,3 +192,8 @@ class Scheduler:
 
 def _is_ready(node: Object) -> bool:
     return (objects.condition(node, "Ready") or {}).get("status") == "True"
+
+
+def _version(obj: Object) -> int:
+    """The scheduler, unlike any other client, compares versions; this server's are numbers."""
+    return int(obj["metadata"]["resourceVersion"])
