@@ -68,15 +68,18 @@ class CsitraceApp(App[None]):
         self.set_timer(max(seconds, 0.001), callback)  # Textual's timers take no time of 0
 
     def _paint(self) -> None:
-        for screen in self.screen_stack[-1:]:
-            if isinstance(screen, WatchScreen):
-                screen.show(self.watched.overview())
+        if (screen := self._shown_screen()) is not None:
+            screen.show(self.watched.overview())
 
     def _tick(self) -> None:
-        for screen in self.screen_stack[-1:]:
-            if isinstance(screen, WatchScreen):
-                screen.tick(self.watched.now)
+        if (screen := self._shown_screen()) is not None:
+            screen.tick(self.watched.now)
         self.frames.request()
+
+    def _shown_screen(self) -> WatchScreen | None:
+        """The screen on top, if it is one of ours and has its widgets: one just pushed shows itself when it has."""
+        screen = self.screen_stack[-1] if self.screen_stack else None
+        return screen if isinstance(screen, WatchScreen) and screen.is_mounted else None
 
     def action_pause(self) -> None:
         if self.watched.playhead.mode == "LIVE":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from csitrace.lifecycle.fuse import rate, trouble
-from csitrace.lifecycle.state import FuseState
+from csitrace.lifecycle.state import FuseState, StepStatus
 from csitrace.model.events import FuseOpSampled, Stamp, Witness
 from csitrace.model.fuse import OpCount
 from csitrace.model.times import SECOND, format_duration
@@ -37,21 +37,26 @@ def fuse_lines(detail: Detail, now: int, width: int) -> list[Line]:
 
 
 def _none(detail: Detail, width: int) -> list[Line]:
-    lines = [line(), line((" No FUSE connection is known for this volume.", Tone.STRONG)), line()]
     fs_types = sorted({fact.mount.fs_type for fact in detail.volume.mounts})
     if fs_types:
-        lines.append(line(f" Its mounts are of type {', '.join(fs_types)}: no daemon serves them."))
+        why = f"Its mounts are of type {', '.join(fs_types)}: no FUSE daemon serves them."
+    elif detail.row.phases[-1] in (StepStatus.DONE, StepStatus.UNKNOWN):
+        why = "Nobody tells of its mounts: neither the kernel of its node nor the driver's feed (see Witnesses)."
     else:
-        lines += wrap(line(" It is either not mounted, not served by FUSE, or nobody listens on its node: "
-                           "neither the kernel there nor the driver's feed (see Witnesses)."), width - 1, 1)  # fmt: skip
-    return lines
+        why = "It is not mounted: there is no daemon to tell of."
+    heading = line((" No FUSE connection is known for this volume.", Tone.STRONG))
+    return [line(), heading, line(), *wrap(line(f" {why}"), width - 1, 1)]
 
 
 def _connection_lines(connection: FuseState, detail: Detail, now: int, width: int) -> list[Line]:
     node = connection.node_name
-    lines = [line((f" CONNECTION {connection.connection} on {node}", Tone.TITLE), "   ", _init(connection))]
-    if problem := trouble(connection, now):
-        lines += wrap(line(" ", ("✗ ", Tone.BAD), (problem, Tone.BAD)), width - 1, indent=3)
+    title = line((f" CONNECTION {connection.connection} on {node}", Tone.TITLE), "   ")
+    if _is_mounted(connection, detail):
+        lines = [line(title, _init(connection))]
+        if problem := trouble(connection, now):
+            lines += wrap(line(" ", ("✗ ", Tone.BAD), (problem, Tone.BAD)), width - 1, indent=3)
+    else:
+        lines = [line(title, ("– unmounted; this is what was last known", Tone.DIM))]
     for witness, what in ((Witness.KERNEL, "daemon and requests"), (Witness.DRIVER, "counts and latencies")):
         if (last := detail.silent.get((witness, node))) is not None:
             lines.append(
@@ -68,6 +73,17 @@ def _connection_lines(connection: FuseState, detail: Detail, now: int, width: in
             _sample(at, sample, now) for at, _, sample in reversed(connection.samples[-_SAMPLES_SHOWN:])
         ]
     return lines
+
+
+def _is_mounted(connection: FuseState, detail: Detail) -> bool:
+    """Whether a mount of the volume is served by it; taken to be so while nobody tells of the node's mounts."""
+    mounts = detail.volume.mounts
+    served = any(
+        m.node_name == connection.node_name and m.mount.minor == connection.connection for m in mounts
+    )
+    return served or (
+        not mounts and detail.volume.gone_at is None and StepStatus.DONE in detail.row.phases[2:]
+    )
 
 
 def _labelled(label: str, words: Line) -> Line:

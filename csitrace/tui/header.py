@@ -47,14 +47,12 @@ def mode_line(playhead: Playhead, stale_since: int | None) -> Line:
 
 
 def counts_line(rows: Iterable[VolumeRow]) -> Line:
-    counts: dict[Severity, int] = {}
-    total = 0
-    for row in rows:
-        counts[row.severity] = counts.get(row.severity, 0) + 1
-        total += row.severity is not Severity.GONE
+    """How many volumes there are, and how many of them want attention, the worst first."""
+    severities = [row.severity for row in rows]
+    total = len(severities) - severities.count(Severity.GONE)
     parts: list[str | Span] = [f"{total:,} volume{'' if total == 1 else 's'}"]
     for severity, word, tone in _COUNTED:
-        if count := counts.get(severity):
+        if count := severities.count(severity):
             parts += ["   ", (f"{count:,} {word}", tone)]
     return line(*parts)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical
+from textual.containers import Container, Horizontal, Vertical
 from textual.message import Message
 from textual.widget import Widget
 
@@ -16,11 +16,11 @@ from csitrace.tui.facts import fact_columns, fact_filter, fact_lines
 from csitrace.tui.filterbar import FilterBar
 from csitrace.tui.fuse import fuse_lines
 from csitrace.tui.lines import Line, Tone, line
-from csitrace.tui.steps import STEP_COLUMNS, decisive_seq, step_lines
+from csitrace.tui.steps import STEP_COLUMNS, decisive_seq, ladder_lines, step_lines
 from csitrace.tui.table import Table
 from csitrace.tui.watched import Detail, Overview, Watched
 from csitrace.tui.why import EVIDENCE_COLUMNS, evidence_lines, next_lines, waterfall_lines
-from csitrace.tui.witnesses import witnesses_lines
+from csitrace.tui.witnesses import question_lines, witnesses_lines
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Pane(Container):
 
 
 class WhyPane(Pane):
-    """Who must act and what to run; the evidence; what was done so far on an axis of time."""
+    """Who must act and what to run; the evidence; on a large terminal steps and witnesses at a glance; an axis of time."""
 
     def compose(self) -> ComposeResult:
         yield Block(id="next")
@@ -57,6 +57,9 @@ class WhyPane(Pane):
             id="evidence",
         )
         yield Block(id="evidence-text")
+        with Horizontal(id="glance"):
+            yield Block(id="why-ladder")
+            yield Block(id="why-witnesses")
         yield Block(id="why-waterfall", classes="waterfall")
 
     def on_table_moved(self) -> None:
@@ -72,6 +75,13 @@ class WhyPane(Pane):
         self.query_one("#next", Block).show(lambda now, width: next_lines(detail, now, width), detail.now)
         self.target().show(detail.row.verdict.evidence, detail.now)
         self._show_text()
+        steps = detail.way_back if detail.row.going else detail.steps
+        self.query_one("#why-ladder", Block).show(
+            lambda now, width: ladder_lines(steps, now, width), detail.now
+        )
+        self.query_one("#why-witnesses", Block).show(
+            lambda now, width: question_lines(detail.questions, width), detail.now
+        )
         self.query_one("#why-waterfall", Block).show(
             lambda now, width: waterfall_lines(detail.spans, now, width), detail.now
         )

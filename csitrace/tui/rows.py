@@ -74,7 +74,7 @@ COLUMNS: tuple[Column[VolumeRow], ...] = (
     Column(" ".join(PHASE_LETTERS), _phases, 7, 7),
     Column("STEP", _step, 14, 20, weight=1),
     Column("FOR", _for, 6, 6, right=True, ticks=True),
-    Column("NODE", _node, 4, 7, priority=2),
+    Column("NODE", _node, 4, 9, priority=2),
     Column("POD", _pod, 8, 12, priority=3, weight=1),
     Column("OPS/s", _ops, 5, 6, priority=4, right=True),
     Column("p99", _p99, 5, 6, priority=5, right=True),
@@ -104,23 +104,36 @@ class Arrangement:
     """The rows to show, filtered and in order, kept from one moment to the next so that a small change costs little."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, tuple[VolumeRow, Any]] = {}
+        self._rows: Sequence[VolumeRow] = ()
         self._order = ORDERS[0]
+        self._shown: list[VolumeRow] = []
+        self._places: dict[str, int] = {}  # by key, in `_shown`; empty while a filter hides some
 
     def arrange(
         self, rows: Sequence[VolumeRow], order: Order, chosen: Filter[VolumeRow], now: int
-    ) -> list[VolumeRow]:
-        """The rows that pass, in order. Sort keys are made again only for rows that are not the same object as before."""
-        before = self._keys if order is self._order else {}
-        keys: dict[str, tuple[VolumeRow, Any]] = {}
-        for row in rows:
-            known = before.get(row.key)
-            keys[row.key] = known if known is not None and known[0] is row else (row, order.key(row))
-        self._keys, self._order = keys, order
-        pairs = sorted(keys.values(), key=lambda pair: pair[1])
-        if not chosen:
-            return [row for row, _ in pairs]
-        return [row for row, _ in pairs if chosen.matches(row, now)]
+    ) -> Sequence[VolumeRow]:
+        """The rows that pass, in order. The answer is another list than the last one, unless nothing changed."""
+        if not self._replaced(rows, order, chosen):
+            self._shown = sorted(rows, key=order.key)
+            self._places = {row.key: place for place, row in enumerate(self._shown)}
+            if chosen:
+                self._shown = [row for row in self._shown if chosen.matches(row, now)]
+                self._places = {}
+        self._rows, self._order = rows, order
+        return self._shown
+
+    def _replaced(self, rows: Sequence[VolumeRow], order: Order, chosen: Filter[VolumeRow]) -> bool:
+        """Put changed rows where the old ones were, if that is where they still belong; else False, and nothing is done."""
+        if chosen or order is not self._order or len(rows) != len(self._rows) or not self._places:
+            return False
+        changed = [(old, new) for old, new in zip(self._rows, rows, strict=True) if old is not new]
+        if any(old.key != new.key or order.key(old) != order.key(new) for old, new in changed):
+            return False
+        if changed:
+            self._shown = list(self._shown)
+            for _, new in changed:
+                self._shown[self._places[new.key]] = new
+        return True
 
 
 def next_problem(rows: Sequence[VolumeRow], after: int) -> int | None:

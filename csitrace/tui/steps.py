@@ -4,7 +4,7 @@ from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import StepView
 from csitrace.model.events import Witness
 from csitrace.model.times import format_duration
-from csitrace.tui.columns import Column
+from csitrace.tui.columns import GAP, Column, place
 from csitrace.tui.lines import Line, Span, Tone, fit, line, wrap
 from csitrace.tui.signs import STATUS, STATUS_WORDS, WITNESS_LETTERS, status_sign
 from csitrace.tui.text import moment_text
@@ -69,6 +69,16 @@ STEP_COLUMNS: tuple[Column[StepView], ...] = (
     Column(" ".join(WITNESS_LETTERS[witness] for witness in Witness), _testimony_signs, 5, 5),
     Column("", _note, 16, 24, weight=1),
 )  # fmt: skip
+
+
+def ladder_lines(steps: tuple[StepView, ...], now: int, width: int) -> list[Line]:
+    """The whole ladder without a cursor, one line per step: what the Steps pane shows, as far as there is room."""
+    columns = place(STEP_COLUMNS, width)
+    lines = [line((" STEPS", Tone.TITLE))]
+    for step in steps:
+        cells = (fit(p.column.cell(step, now, p.width), p.width, p.column.right) for p in columns)
+        lines.append(line(*(line(cell, " " * GAP) for cell in cells))[:-1])
+    return lines
 
 
 def step_lines(step: StepView, now: int, width: int) -> list[Line]:

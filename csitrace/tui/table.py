@@ -255,7 +255,10 @@ class Table(TonedView, Generic[Row], can_focus=True, inherit_bindings=False):
 
     async def _on_click(self, event: events.Click) -> None:
         index = int(self.scroll_offset.y) + event.y - _HEADER
-        if event.y >= _HEADER and index < len(self._rows):
-            self.move_to(index)
-            if event.chain == 2:
-                self.post_message(self.Opened(self))
+        if event.y < _HEADER or index >= len(self._rows):
+            return
+        # Between the two clicks the order may have changed: then this is another row, and not the one that is meant.
+        again = event.chain > 1 and self._held == self._key(self._rows[index])
+        self.move_to(index)
+        if again:
+            self.post_message(self.Opened(self))

@@ -15,6 +15,15 @@ def witnesses_lines(
     questions: tuple[QuestionView, ...], witnesses: tuple[WitnessView, ...], now: int, width: int
 ) -> list[Line]:
     """A row per question, a column per witness; then how each witness is heard at all."""
+    lines = question_lines(questions, width)
+    lines.append(line((" HOW THEY ARE HEARD", Tone.TITLE)))
+    for view in witnesses:
+        lines += _heard(view, now, width)
+    return lines
+
+
+def question_lines(questions: tuple[QuestionView, ...], width: int) -> list[Line]:
+    """A row per question, a column per witness."""
     column = max((width - 1 - _LABEL) // len(Witness) - _GAP, 8)
     lines = [_row(line(), [line((str(witness), Tone.TITLE)) for witness in Witness], column)]
     for question in questions:
@@ -33,9 +42,6 @@ def witnesses_lines(
             ),
             line(),
         ]
-    lines.append(line((" HOW THEY ARE HEARD", Tone.TITLE)))
-    for view in witnesses:
-        lines += _heard(view, now, width)
     return lines
 
 

@@ -67,6 +67,7 @@ async def test_wrong_filter_leaves_the_view_as_it_was(run: Run) -> None:
     async with run(Synthetic(), filter_text="ns:ml") as (app, pilot):
         screen = volumes_screen(app)
         await pilot.press("slash", *" and", "enter")
+        await settle(pilot, app)
         assert screen.query_one(FilterBar).display
         assert "missing here" in screen_text(app)
         assert len(screen.table.rows) == 2
@@ -171,6 +172,7 @@ async def test_mouse_selects_and_opens(run: Run) -> None:
         await pilot.click("#volumes", offset=(5, 3))
         assert volumes_screen(app).table.cursor == 2
         await pilot.click("#volumes", offset=(5, 4), times=2)
+        await settle(pilot, app)
         assert isinstance(app.screen, VolumeScreen)
         assert app.screen.key == "claim/ml/train-cache"
 
