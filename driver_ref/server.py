@@ -62,6 +62,7 @@ class Driver:
             self._staging.kill if self._staging is not None else lambda _: False,
         )
         self._servers: list[grpc.aio.Server] = []
+        self._feed_server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
         """Recover what an earlier driver left, then open the sockets; kubelet's registration last."""
@@ -72,18 +73,22 @@ class Driver:
         interceptors = (TraceInterceptor(self._publisher), self._calls)
         await self._serve(f"unix:{self._settings.endpoint}", self._add_csi, interceptors)
         if self._settings.feed:
-            await self._serve(self._settings.feed, self._add_feed)
+            self._feed_server = await self._serve(self._settings.feed, self._add_feed)
         if self._settings.registration_dir is not None and self._node is not None:
             path = socket_path(self._settings.registration_dir, self._settings.driver_name)
             await self._serve(f"unix:{path}", self._add_registration)
 
     async def stop(self) -> None:
-        """Close the sockets and let go of the FUSE processes: they go on serving."""
-        stopping = [asyncio.ensure_future(server.stop(STOP_GRACE)) for server in reversed(self._servers)]
-        await asyncio.wait(stopping, timeout=STOP_GRACE)
+        """Close the sockets and let go of the FUSE processes: they go on serving.
+
+        The feed is closed last, so that its listeners hear how the calls in flight ended.
+        """
+        called = [server for server in self._servers if server is not self._feed_server]
+        await asyncio.gather(*(server.stop(STOP_GRACE) for server in reversed(called)))
         await self._calls.close()
         self._publisher.close()
-        await asyncio.gather(*stopping)
+        if self._feed_server is not None:
+            await self._feed_server.stop(STOP_GRACE)
         if self._staging is not None:
             await self._staging.close()
 
@@ -117,7 +122,7 @@ class Driver:
         address: str,
         add: Callable[[grpc.aio.Server], Sequence[str]],
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
-    ) -> None:
+    ) -> grpc.aio.Server:
         """Open one socket with the services that `add` puts in, and health and reflection beside them."""
         server = grpc.aio.server(interceptors=interceptors)
         names = add(server)
@@ -140,6 +145,7 @@ class Driver:
         self._servers.append(server)
         where = address if path is not None else f"{address.rpartition(':')[0]}:{port}"
         _LOG.info("%s on %s", ", ".join(names), where)
+        return server
 
     def _add_csi(self, server: grpc.aio.Server) -> Sequence[str]:
         services = csi_pb2.DESCRIPTOR.services_by_name

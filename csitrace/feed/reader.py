@@ -95,10 +95,7 @@ class FeedReader:
             gap = SourceGap(witness=Witness.DRIVER, scope=origin.scope, reason=reason, lost=lost)
             yield Observation(body=gap)
         at = max((event.occurred_at for event in snapshot), default=0)
-        if (
-            told_before
-        ):  # a restarted driver does not know every mount of the one before it: its silence says nothing
-            yield from self._vanish_all_but(snapshot, at)
+        yield from self._vanish_all_but(snapshot, at)
         for event in snapshot:
             if (event.sequence > told_before or event.total) and not self._is_known(event.body):
                 yield from self._tell(event)
