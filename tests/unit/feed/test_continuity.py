@@ -339,15 +339,17 @@ async def test_the_ring_holds_exactly_its_size(missed: int, lost: int | None) ->
     assert told(last.observations) == ([sampled(number) for number in range(missed)] if lost is None else [])
 
 
-async def test_a_restarted_driver_that_does_not_speak_of_a_mount_does_not_deny_it() -> None:
-    """Mounts outlive the driver: that a new instance has not (yet) told one does not make it vanish."""
+async def test_a_restarted_drivers_first_word_on_its_mounts_is_whole() -> None:
+    """A driver tells the mounts it finds before it serves its feed: one that is not among them went while nobody listened."""
     first, second = Publisher(DRIVER, NODE, "run-1", linger_s=0), Publisher(DRIVER, NODE, "run-2", linger_s=0)
     reader = FeedReader()
-    first.publish(MountAppeared(node_name=NODE, mount=mount(1)))
-    before = await read_to_the_end(first, reader)
+    for number in (1, 2):
+        first.publish(MountAppeared(node_name=NODE, mount=mount(number)))
+    await read_to_the_end(first, reader)
+    second.publish(MountAppeared(node_name=NODE, mount=mount(2)))
     after = await read_to_the_end(second, reader)
-    assert told(before.observations) == [MountAppeared(node_name=NODE, mount=mount(1))]
-    assert [type(seen.body) for seen in after.observations] == [SourceGap, ListCompleted]
+    assert told(after.observations) == [MountVanished(node_name=NODE, mount=mount(1))]
+    assert [type(seen.body) for seen in after.observations] == [SourceGap, MountVanished, ListCompleted]
 
 
 async def test_half_a_snapshot_is_nothing() -> None:
