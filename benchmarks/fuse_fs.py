@@ -96,17 +96,21 @@ def bindfs(directory: Path) -> Iterator[Path]:
         program.wait()
 
 
-def measure(places: dict[str, Path], work: str, rounds: int) -> dict[str, float]:
-    """Median microseconds per operation in each place, the places taking turns."""
+def measure(places: dict[str, Path], work: str, rounds: int) -> dict[str, list[float]]:
+    """Microseconds per operation in each place, round by round, the places taking turns."""
     act, count = WORK[work]
-    seconds: dict[str, list[float]] = {name: [] for name in places}
+    taken: dict[str, list[float]] = {name: [] for name in places}
     for number in range(rounds):
-        order = list(places) if number % 2 == 0 else list(reversed(places))
-        for name in order:
+        for name in list(places) if number % 2 == 0 else reversed(places):
             started = time.perf_counter()
             act(places[name], count)
-            seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(taken) / count * 1e6 for name, taken in seconds.items()}
+            taken[name].append((time.perf_counter() - started) / count * 1e6)
+    return taken
+
+
+def ratio(one: list[float], other: list[float]) -> float:
+    """Median of the ratios within each round, so that a busy moment weighs on both sides."""
+    return statistics.median(mine / theirs for mine, theirs in zip(one, other, strict=True))
 
 
 def main() -> None:
@@ -126,23 +130,18 @@ def main() -> None:
         for directory in places.values():
             (directory / "small").write_bytes(bytes(4096))
             (directory / "large").write_bytes(bytes(LARGE))
-        print(
-            f"{'microseconds per operation':28}"
-            + "".join(f"{name:>15}" for name in places)
-            + f"{'vs bindfs':>11}{'counting':>10}"
-        )
+        print(f"{'microseconds (median)':26}" + "".join(f"{name:>15}" for name in places))
         costs = []
         for work in WORK:
             taken = measure(places, work, rounds)
-            cost = taken["driver_ref.fs"] / taken["uncounted"] - 1
-            costs.append(cost)
-            ratio = f"{taken['driver_ref.fs'] / taken['bindfs']:.2f}x" if "bindfs" in taken else "-"
+            served = taken["driver_ref.fs"]
+            costs.append(ratio(served, taken["uncounted"]) - 1)
+            medians = "".join(f"{statistics.median(values):15.1f}" for values in taken.values())
+            peer = f"  {ratio(served, taken['bindfs']):5.2f} x bindfs" if "bindfs" in taken else ""
             print(
-                f"{work:28}"
-                + "".join(f"{value:15.1f}" for value in taken.values())
-                + f"{ratio:>11}{cost:>10.1%}"
+                f"{work:26}{medians}{peer}  {ratio(served, taken['bare']):6.1f} x bare  counting {costs[-1]:+.1%}"
             )
-        print(f"counting costs {statistics.median(costs):.1%} (median; up to {max(costs):.1%})")
+        print(f"counting costs {statistics.median(costs):+.1%} (median of the rows)")
 
 
 if __name__ == "__main__":
