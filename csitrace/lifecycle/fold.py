@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.assemble import CALLS_KEPT, assemble, is_foreign
-from csitrace.lifecycle.fuse_fold import fold_fuse
+from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted
 from csitrace.lifecycle.machine import check_call
 from csitrace.lifecycle.paths import PublishPath, parse_path
 from csitrace.lifecycle.sources_fold import fold_source
@@ -251,6 +251,8 @@ def _mount_appeared(state: State, event: TraceEvent, body: MountAppeared) -> Fol
         known is not None and known.mount.mount_point == body.mount.mount_point
     ):  # remounted, or listed again: it stood before
         fact = replace(fact, at=known.at, stamp=known.stamp)
+    elif body.mount.is_fuse:
+        state = fuse_mounted(state, body.node_name, body.mount.minor)
     state = replace(
         state,
         mounts=state.mounts.set(member, fact),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.state import FuseState, State, Volume
+from csitrace.model.events import Witness
 from csitrace.model.fuse import OpCount, percentile_ns
 from csitrace.model.times import SECOND
 
@@ -28,11 +29,21 @@ class FuseRate:
 
 
 def fuse_states(state: State, volume: Volume) -> tuple[FuseState, ...]:
-    """The volume's FUSE connections, of all nodes: those its mounts are served by, and those a driver says are its."""
-    identities = {(fact.node_name, fact.mount.minor): None for fact in volume.mounts if fact.mount.is_fuse}
-    if volume.volume_id:
-        identities.update(dict.fromkeys(index.members(state, index.FUSE_OF, volume.volume_id)))
-    return tuple(found for identity in identities if (found := state.fuse.get(identity)) is not None)
+    """The volume's FUSE connections, of all nodes: those its mounts are served by, and those a driver says are its.
+
+    A connection that has ended is the volume's only while it is mounted, or while nobody can tell whether it is: every daemon
+    ends after its last mount is taken away.
+    """
+    mounted = {(fact.node_name, fact.mount.minor): None for fact in volume.mounts if fact.mount.is_fuse}
+    told = index.members(state, index.FUSE_OF, volume.volume_id) if volume.volume_id else ()
+    known = {identity: state.fuse[identity] for identity in (*mounted, *told) if identity in state.fuse}
+    served = tuple(found for identity, found in known.items() if identity in mounted or not found.ended)
+    return served or tuple(found for found in known.values() if not _mounts_heard(state, found.node_name))
+
+
+def _mounts_heard(state: State, node_name: str) -> bool:
+    source = state.sources.get((Witness.KERNEL, node_name))
+    return source is not None and source.up and source.listed
 
 
 def rate(counts: Iterable[FuseState], now: int, op: str = "") -> FuseRate | None:

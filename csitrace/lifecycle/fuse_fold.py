@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from csitrace.lifecycle import index
 from csitrace.lifecycle.state import FuseState, FuseWindow, State
 from csitrace.model.events import FuseCounted, FuseObserved, FuseOpSampled, TraceEvent
-from csitrace.model.fuse import OpCount
+from csitrace.model.fuse import DaemonStatus, OpCount
 
 WINDOWS_KEPT = 120
 SAMPLES_KEPT = 64
@@ -21,12 +21,11 @@ def fold_fuse(state: State, event: TraceEvent, body: FuseCounted | FuseOpSampled
     identity = (body.node_name, body.connection)
     connection = state.fuse.get(identity) or FuseState(body.node_name, body.connection)
     if body.volume_id and body.volume_id != connection.volume_id:
-        if (
-            connection.volume_id
-        ):  # the kernel gave the number to a new mount: nothing of the old one is this one's
+        former = [(index.FUSE_OF, connection.volume_id, identity, None)] if connection.volume_id else []
+        if former:  # the kernel gave the number to a new mount: nothing of the old one is this one's
             connection = FuseState(body.node_name, body.connection)
         connection = replace(connection, volume_id=body.volume_id)
-        links = index.relink(state.links, (), [(index.FUSE_OF, body.volume_id, identity, None)])
+        links = index.relink(state.links, former, [(index.FUSE_OF, body.volume_id, identity, None)])
         state = replace(state, links=links)
     match body:
         case FuseCounted():
@@ -38,6 +37,21 @@ def fold_fuse(state: State, event: TraceEvent, body: FuseCounted | FuseOpSampled
             connection = _observed(connection, event, body)
     connection = replace(connection, changed_at=event.occurred_at, changed_seq=event.seq)
     return replace(state, fuse=state.fuse.set(identity, connection))
+
+
+def fuse_mounted(state: State, node_name: str, minor: int) -> State:
+    """The state before a new mount is put on a connection. Once the last mount of a connection is gone, the kernel gives its
+    number to the next one: what had ended is then not the one that is mounted now."""
+    connection = state.fuse.get((node_name, minor))
+    if connection is None or not connection.ended:
+        return state
+    if any((fact.node_name, fact.mount.minor) == (node_name, minor) for fact in state.mounts.values()):
+        return state
+    return replace(state, fuse=state.fuse.set((node_name, minor), _anew(connection)))
+
+
+def _anew(connection: FuseState) -> FuseState:
+    return FuseState(connection.node_name, connection.connection, connection.volume_id)
 
 
 def _counted(connection: FuseState, event: TraceEvent, body: FuseCounted) -> FuseState:
@@ -57,7 +71,9 @@ def _counted(connection: FuseState, event: TraceEvent, body: FuseCounted) -> Fus
 
 
 def _observed(connection: FuseState, event: TraceEvent, body: FuseObserved) -> FuseState:
-    """What an observer does not tell (None) leaves standing what another one told."""
+    """What an observer does not tell (None) leaves standing what another one told; what has ended does not come back to life."""
+    if connection.ended and _lives_instead(body.daemon, connection.daemon):
+        connection = _anew(connection)
     waiting = connection.waiting if body.waiting is None else body.waiting
     answered = connection.init_answered if body.init_answered is None else body.init_answered
     return replace(
@@ -68,6 +84,10 @@ def _observed(connection: FuseState, event: TraceEvent, body: FuseObserved) -> F
         aborted=body.aborted or connection.aborted,
         daemon=body.daemon or connection.daemon,
     )
+
+
+def _lives_instead(daemon: DaemonStatus | None, ended: DaemonStatus | None) -> bool:
+    return daemon is not None and not daemon.exited and (ended is None or daemon.pid != ended.pid)
 
 
 def _kept(items: tuple[T, ...], new: T, limit: int) -> tuple[T, ...]:

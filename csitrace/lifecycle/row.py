@@ -33,7 +33,7 @@ def volume_row(state: State, volume: Volume, now: int) -> VolumeRow:
     where = standing(state, volume)
     word = verdict(state, volume, now)
     step = STEP_BY_ID.get(word.step_id)
-    connections = fuse_states(state, volume)
+    connections = fuse_states(state, volume) if volume.gone_at is None else ()
     rates = rate(connections, now)
     living = [use for use in volume.uses if use.ended_at is None]
     claim, pv = volume.claim, volume.pv
@@ -69,7 +69,10 @@ def _worst_first(row: VolumeRow) -> tuple[int, str, str]:
 
 
 def _step_title(severity: Severity, sentence: str, where: Standing, title: str) -> str:
-    return sentence if severity in (Severity.OK, Severity.WAITING, Severity.GONE) else title
+    """The step's name; where nothing is waited for, how the volume rests."""
+    if where.current is None and severity is not Severity.GONE:
+        return "in use" if where.use is not None else "at rest"
+    return sentence if severity in (Severity.WAITING, Severity.GONE) else title
 
 
 def _phases(state: State, volume: Volume, where: Standing) -> Phases:

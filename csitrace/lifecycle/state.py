@@ -188,6 +188,11 @@ class FuseState(msgspec.Struct, frozen=True):
     changed_at: int = 0
     changed_seq: int = 0
 
+    @property
+    def ended(self) -> bool:
+        """Its daemon is gone, or the kernel has given it up: nothing on it is answered any more."""
+        return self.aborted or (self.daemon is not None and bool(self.daemon.exited))
+
 
 class SourceState(msgspec.Struct, frozen=True):
     """How one source is heard on one scope. `since`: since when up or down; `last_at`: last fact; `listed`: absence counts."""

@@ -235,7 +235,7 @@ def _in_use(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
     last = next((view for view in reversed(where.steps) if view.status in SETTLED and view.at), None)
     since = last.at if last is not None else volume.first_seen_at
     step_id = where.steps[-1].step_id if where.steps else "17"
-    for connection in fuse_states(state, volume):
+    for connection in fuse_states(state, volume) if where.use is not None else ():
         if problem := trouble(connection, now):
             since = connection.waiting_since or connection.changed_at
             evidence = Evidence(Witness.KERNEL, problem, connection.changed_seq, connection.changed_at)

@@ -1,12 +1,15 @@
 """The witnesses side by side: which of them are heard at all, and what each says of one volume."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.state import State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import PHASE_STEPS
 from csitrace.lifecycle.views import StepView, WitnessView
 from csitrace.model.events import Witness
+
+_CALL_BEHIND = {"14": "13"}
+"""Steps that report what the call of another step did."""
 
 PHASE_NAMES = ("CREATED", "NODE_READY", "VOL_READY", "PUBLISHED")
 
@@ -44,7 +47,8 @@ def questions(state: State, volume: Volume, use: Use | None) -> tuple[QuestionVi
     """What each witness says of the four phases, and what any of them complains of."""
     steps = {view.step_id: view for view in ladder(state, volume, use)}
     rows = [
-        _phase_question(name, steps[step_id]) for name, step_id in zip(PHASE_NAMES, PHASE_STEPS, strict=True)
+        _phase_question(name, steps[step_id], steps.get(_CALL_BEHIND.get(step_id, "")))
+        for name, step_id in zip(PHASE_NAMES, PHASE_STEPS, strict=True)
     ]
     complaints = {
         witness: testimony.text
@@ -57,7 +61,10 @@ def questions(state: State, volume: Volume, use: Use | None) -> tuple[QuestionVi
     return tuple(rows)
 
 
-def _phase_question(name: str, view: StepView) -> QuestionView:
+def _phase_question(name: str, view: StepView, call: StepView | None) -> QuestionView:
+    """`call`: the step before, where a driver's call is a step of its own."""
+    if call is not None and view.status is not StepStatus.NOT_APPLICABLE:
+        view = replace(view, testimonies={**call.testimonies, **view.testimonies})
     answers = {witness: _answer(view, witness) for witness in Witness}
     said = {testimony.status for testimony in view.testimonies.values()}
     return QuestionView(name, answers, StepStatus.DONE in said and StepStatus.PENDING in said)
