@@ -151,9 +151,11 @@ class Connection:
                     body = await response.content.read(_ERROR_BODY)
                 finally:
                     response.close()
+        except aiohttp.ClientError as error:  # before TimeoutError, which some of them are, too
+            raise UnreachableError(self._say(_explain(error))) from None
         except TimeoutError:
             raise UnreachableError(self._say(f"gave no answer in {self._timeout:g} s")) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise UnreachableError(self._say(_explain(error))) from None
         raise StatusError(response.status, self._say(_reason(response, body)), _retry_after(response))
 

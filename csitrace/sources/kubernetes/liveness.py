@@ -7,15 +7,16 @@ watches need no probe.
 """
 
 import asyncio
+import contextlib
+from collections import deque
 from types import TracebackType
 
 from csitrace.errors import ConfigError, UnreachableError
 from csitrace.sources.backoff import Backoff
 from csitrace.sources.kubernetes.connection import Connection, StatusError
 
-_SLICES = (
-    4  # of the time-out: while our own event loop is held up, the server's silence counts only as one of them
-)
+_FARTHEST = 5.0  # s; who takes longer is as good as lost
+_SLICES = 4  # of the time-out; a hold-up of our own event loop uses up one of them only
 
 
 class Liveness:
@@ -29,7 +30,10 @@ class Liveness:
         timeout: float = 1.0,
         backoff: Backoff | None = None,
     ) -> None:
-        """Silence is noticed after `interval` + `timeout`; a lost server is asked again after `backoff`."""
+        """Silence is noticed after `interval` + `timeout`; a lost server is asked again after `backoff`.
+
+        A server that is far away, by what its quickest answers took, is given more time.
+        """
         self._connection = connection
         self._interval = interval
         self._timeout = timeout
@@ -40,6 +44,7 @@ class Liveness:
         self._alive.set()
         self._reason = ""
         self._guards: set[asyncio.Timeout] = set()
+        self._answers: deque[float] = deque(maxlen=16)  # what the last ones took
 
     @property
     def alive(self) -> bool:
@@ -64,7 +69,6 @@ class Liveness:
     async def run(self) -> None:
         """Keep asking, for ever."""
         loop = asyncio.get_running_loop()
-        self.heard()
         while True:
             quiet_until = self._heard_at + self._interval
             if self.alive and not self._suspected.is_set() and loop.time() < quiet_until:
@@ -88,20 +92,29 @@ class Liveness:
 
     async def _probe(self) -> str:
         """Why the server is lost, or empty."""
+        loop = asyncio.get_running_loop()
+        asked_at, patience = loop.time(), self._patience
         request = asyncio.ensure_future(self._connection.get("/livez"))
         try:
             for _ in range(_SLICES):
-                done, _ = await asyncio.wait({request}, timeout=self._timeout / _SLICES)
+                done, _ = await asyncio.wait({request}, timeout=patience / _SLICES)
                 if done:
-                    request.result()
+                    with contextlib.suppress(StatusError, ConfigError):
+                        request.result()
+                    self._answers.append(loop.time() - asked_at)
                     return ""
-        except (StatusError, ConfigError):
-            return ""
         except UnreachableError as error:
             return str(error)
         finally:
             request.cancel()
-        return f"API server {self._connection.server}: gave no answer in {self._timeout:g} s"
+        return f"API server {self._connection.server}: gave no answer in {patience:.2g} s"
+
+    @property
+    def _patience(self) -> float:
+        """A new TLS connection takes four round trips, the quickest answer of late took one, at the first nothing is known."""
+        if not self._answers:
+            return _FARTHEST
+        return min(max(self._timeout, 6 * min(self._answers)), _FARTHEST)
 
     def _revive(self) -> None:
         self.heard()

@@ -15,7 +15,7 @@ class ApiServer:
     """Objects live in collections named by resource (`pods`). Every change gets the next resourceVersion.
 
     Faults: `refusals` (resource, or `resource/namespace`, or `list resource`, to status), `tokens` (accepted; empty: any),
-    `expire_page` (the page number that answers 410), `hung`.
+    `expire_page` (the page number that answers 410), `hung`, `delay`.
     """
 
     def __init__(self, *, streaming: bool = True, tls: ssl.SSLContext | None = None) -> None:
@@ -27,6 +27,7 @@ class ApiServer:
         self.expire_page = 0
         self.hung = asyncio.Event()
         self.hung.set()  # set: answering
+        self.delay = 0.0  # seconds before every answer
         self.requests: list[tuple[web.Request, float]] = []  # and when they came
         self.objects: dict[str, dict[str, dict[str, Any]]] = {}
         self.port = 0
@@ -35,6 +36,7 @@ class ApiServer:
         self._history: list[tuple[int, str, str, dict[str, Any]]] = []
         self._watchers: dict[asyncio.Queue[bytes | None], tuple[str, str]] = {}
         self._watched = asyncio.Condition()
+        self._asked = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -128,6 +130,11 @@ class ApiServer:
                 lambda: set(resources) <= {watched for watched, _ in self._watchers.values()}
             )
 
+    async def until_asked(self, times: int) -> None:
+        """Until `times` requests have come."""
+        async with asyncio.timeout(20), self._asked:
+            await self._asked.wait_for(lambda: len(self.requests) >= times)
+
     def _publish(self, change: str, resource: str, obj: dict[str, Any]) -> None:
         self._history.append((self._version, change, resource, obj))
         for queue, (watched, namespace) in self._watchers.items():
@@ -136,7 +143,10 @@ class ApiServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request, asyncio.get_running_loop().time()))
+        async with self._asked:
+            self._asked.notify_all()
         await self.hung.wait()
+        await asyncio.sleep(self.delay)
         if (
             self.tokens
             and request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens
