@@ -102,29 +102,38 @@ def wrap(spans: Line, width: int, indent: int = 0) -> list[Line]:
 
     A word longer than a line is broken where the line ends, so nothing is lost.
     """
-    width = max(width, indent + 1)
+    width = max(width, indent + 2)  # room for the widest character
     lines: list[list[Span]] = [[]]
     used = 0
+
+    def begin_line() -> None:
+        nonlocal used
+        lines.append([(" " * indent, Tone.PLAIN)] if indent else [])
+        used = indent
+
     for word, tone in _words(spans):
-        cells = cell_len(word)
-        if used + cells > width and used > (indent if len(lines) > 1 else 0):
-            lines.append([(" " * indent, Tone.PLAIN)] if indent else [])
-            used = indent
+        if used + cell_len(word) > width and used > (indent if len(lines) > 1 else 0):
+            begin_line()
             word = word.lstrip(" ")
-            cells = cell_len(word)
-        while used + cells > width:
-            head = set_cell_size(word, width - used)
-            head = head[:-1] if not word.startswith(head) else head
-            if not head:
-                break
+        while used + cell_len(word) > width:
+            head = _head(word, width - used)
             lines[-1].append((head, tone))
             word = word[len(head) :]
-            lines.append([(" " * indent, Tone.PLAIN)] if indent else [])
-            used, cells = indent, cell_len(word)
+            begin_line()
         if word:
             lines[-1].append((word, tone))
-            used += cells
+            used += cell_len(word)
     return [tuple(spans) for spans in lines]
+
+
+def _head(word: str, width: int) -> str:
+    """As many of the first characters as fit."""
+    cells = 0
+    for index, character in enumerate(word):
+        cells += cell_len(character)
+        if cells > width:
+            return word[:index]
+    return word
 
 
 def _words(spans: Line) -> Iterable[Span]:

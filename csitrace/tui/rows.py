@@ -56,15 +56,18 @@ def _pod(row: VolumeRow, now: int, width: int) -> Line:
 
 
 def _ops(row: VolumeRow, now: int, width: int) -> Line:
-    return line(("-" if row.ops_per_second is None else f"{row.ops_per_second:,.0f}", _tone(row)))
+    told = row.ops_per_second is not None and row.severity is not Severity.GONE
+    return line((f"{row.ops_per_second:,.0f}" if told else "-", _tone(row)))
 
 
 def _p99(row: VolumeRow, now: int, width: int) -> Line:
-    return line((format_duration(row.p99_ns), _tone(row)))
+    told = row.p99_ns if row.severity is not Severity.GONE else None
+    return line((format_duration(told), _tone(row)))
 
 
 def _finding(row: VolumeRow, now: int, width: int) -> Line:
-    return line((row.finding, FINDING_TONES.get(row.severity, Tone.DIM)))
+    words = row.finding.removeprefix(f"{row.step_title}: ")  # STEP says it already
+    return line((words, FINDING_TONES.get(row.severity, Tone.DIM)))
 
 
 COLUMNS: tuple[Column[VolumeRow], ...] = (

@@ -6,7 +6,7 @@ from csitrace.model.events import Stamp
 from csitrace.model.times import DAY, SECOND, format_duration, format_rfc3339
 from csitrace.tui.signs import STAMP
 
-_LEVELS = "▁▂▃▄▅▆▇█"
+_LEVELS = "▁▂▃▄▅▆▇"  # not the full block: bars of lines below each other would run together
 
 
 def clock_text(at: int) -> str:
@@ -38,7 +38,10 @@ def size_text(count: int) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The last `width` values as bars of eight heights, the highest being the greatest of them; a blank for 0."""
+    """The last `width` values as bars of seven heights, the highest being the greatest of them; a blank for 0."""
     shown = values[-width:] if width > 0 else ()
     top = max(shown, default=0.0)
-    return "".join(_LEVELS[min(int(value / top * 8), 7)] if value > 0 and top else " " for value in shown)
+    return "".join(
+        _LEVELS[min(int(value / top * len(_LEVELS)), len(_LEVELS) - 1)] if value > 0 and top else " "
+        for value in shown
+    )
