@@ -17,6 +17,8 @@ from csitrace.lab.pace import Pace
 _RESTART_SECONDS = 10.0
 _STOP_SECONDS = 3.0
 _CALL_SECONDS = 5.0
+_RETRY_SECONDS = 0.5
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _FAULTS = "csitrace.driver.v1.Faults"
 
 
@@ -73,12 +75,22 @@ class DriverProgram:
         ]
 
     async def set_fault(self, target: str, volume_id: str, effect: str) -> None:
-        """Arm a fault, in the driver's grammar; RpcError when the driver is not there or refuses."""
+        """Arm a fault, in the driver's grammar. Waits for a driver that is away; RpcError when it refuses."""
         fault = {"target": target, "volume_id": volume_id, "effect": effect}
-        await asyncio.to_thread(self._call, "SetFault", {"fault": fault})
+        await self._insist("SetFault", {"fault": fault})
 
     async def clear_faults(self, volume_id: str) -> None:
-        await asyncio.to_thread(self._call, "ClearFaults", {"volume_id": volume_id})
+        await self._insist("ClearFaults", {"volume_id": volume_id})
+
+    async def _insist(self, method_name: str, fields: dict[str, object]) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._call, method_name, fields)
+                return
+            except grpc.RpcError as error:
+                if not isinstance(error, grpc.Call) or error.code() not in _AWAY:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def _call(self, method_name: str, fields: dict[str, object]) -> Message:
         """The driver describes its own Faults service: the lab need not know its messages beforehand."""

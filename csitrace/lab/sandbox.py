@@ -37,19 +37,22 @@ def enter() -> Sandbox:
     """Return inside. The process that called waits for the caller to end, removes what is left, and exits as it did."""
     base = _SHORT_BASE if os.access(_SHORT_BASE, os.W_OK | os.X_OK) else None
     directory = Path(tempfile.mkdtemp(prefix="csitrace-", dir=base))
-    parent = os.getpid()
-    ready, tell_ready = os.pipe()
+    inside, tell_inside = os.pipe()
+    go, tell_go = os.pipe()
     worker = os.fork()
     if worker:
-        os.close(tell_ready)
-        supervisor.supervise(worker, ready, directory)
-    os.close(ready)
+        os.close(tell_inside)
+        os.close(go)
+        supervisor.supervise(worker, inside, tell_go, directory)
+    os.close(inside)
+    os.close(tell_go)
     # SIGTERM, not SIGKILL: who draws on a terminal has to put it back.
     _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)  # the supervisor was gone before that held
     missing = _isolate()
-    os.close(tell_ready)
+    os.close(tell_inside)
+    if not os.read(go, 1):
+        os._exit(1)  # the supervisor is gone already
+    os.close(go)
     return Sandbox(directory, missing)
 
 

@@ -32,16 +32,24 @@ _LEAVE_SCREEN = (
 """Main screen, cursor, no mouse, focus or paste reports, ordinary keys: what a killed full-screen program leaves switched."""
 
 
-def supervise(worker: int, ready: int, directory: Path) -> NoReturn:
-    """Wait for `worker`; then clean up and exit as it did (128 + n when signal n ended it). `ready`: EOF once it is inside."""
+def supervise(worker: int, inside: int, tell_go: int, directory: Path) -> NoReturn:
+    """Wait for `worker`; then clean up and exit as it did (128 + n when signal n ended it).
+
+    `inside`: a pipe that ends once the worker has entered its namespace. `tell_go`: a byte there lets it begin, when
+    all is watched.
+    """
     terminal = _Terminal()
-    os.read(ready, 1)
+    os.read(inside, 1)
     members = _Members(worker, directory)
     done, tell_done = os.pipe()
     keeper = os.fork()
     if keeper == 0:
         os.close(tell_done)
-        _keep(done, worker, members, directory)
+        os.close(tell_go)
+        _keep(done, worker, members, directory, terminal)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(tell_go, b"x")
+    os.close(tell_go)
     os.close(done)
     ctypes.CDLL(None).prctl(
         _PR_SET_CHILD_SUBREAPER, 1
@@ -80,18 +88,20 @@ def _ended_children() -> Iterator[tuple[int, int]]:
         yield pid, status
 
 
-def _keep(done: int, worker: int, members: "_Members", directory: Path) -> NoReturn:
+def _keep(done: int, worker: int, members: "_Members", directory: Path, terminal: "_Terminal") -> NoReturn:
     """Sleep until the supervisor is done, or gone; in the latter case do its work."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
+        if not os.isatty(descriptor):
+            os.dup2(null, descriptor)  # who reads our pipes must see their end
     if not os.read(done, 1):
         deadline = time.monotonic() + _GRACE_SECONDS
         while _is_alive(worker) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)  # it was told by the kernel (PR_SET_PDEATHSIG) and may still draw
         members.kill()
         shutil.rmtree(directory, ignore_errors=True)
+        terminal.restore()
     os._exit(0)
 
 

@@ -110,8 +110,9 @@ time.sleep(60)
 """
 
 
-def test_a_killed_full_screen_program_leaves_a_usable_terminal(mounts_allowed: None) -> None:
-    """kill -9 of the program that draws: its supervisor puts the terminal's mode and screen back."""
+@pytest.mark.parametrize("victim", ["program", "supervisor"])
+def test_a_killed_full_screen_program_leaves_a_usable_terminal(mounts_allowed: None, victim: str) -> None:
+    """kill -9 of the program that draws, or of its supervisor: the terminal's mode and screen are put back."""
     leader, follower = pty.openpty()
     before = termios.tcgetattr(follower)
     process = subprocess.Popen(
@@ -121,11 +122,13 @@ def test_a_killed_full_screen_program_leaves_a_usable_terminal(mounts_allowed: N
     while b";" not in said.partition(b"pid=")[2]:
         said += os.read(leader, 1024)
     assert termios.tcgetattr(follower) != before
-    os.kill(int(said.partition(b"pid=")[2].partition(b";")[0]), signal.SIGKILL)
-    assert process.wait(DEADLINE_SECONDS) == 128 + signal.SIGKILL
-    said += os.read(leader, 1024)
-    assert b"\x1b[?1049l\x1b[?25h" in said
-    assert termios.tcgetattr(follower) == before
+    program = int(said.partition(b"pid=")[2].partition(b";")[0])
+    os.kill(program if victim == "program" else process.pid, signal.SIGKILL)
+    expected = 128 + signal.SIGKILL if victim == "program" else -signal.SIGKILL
+    assert process.wait(DEADLINE_SECONDS) == expected
+    while b"\x1b[?1049l\x1b[?25h" not in said:
+        said += os.read(leader, 1024)
+    wait_until(lambda: termios.tcgetattr(follower) == before, "the terminal's mode is restored")
     os.close(leader)
     os.close(follower)
 
