@@ -21,7 +21,6 @@ What is decided here, and why:
   as for a file without holes, copies by reading and writing, and refuses the others with EOPNOTSUPP; files stay sparse.
 """
 
-import ctypes
 import errno
 import os
 import stat
@@ -40,6 +39,7 @@ from pyfuse3 import (
 
 from driver_ref.fs.nodes import Node, NodeTable
 from driver_ref.fs.space import Space
+from driver_ref.fs.syscalls import drop_privilege_bits, read_all, renameat2, write_all
 
 _OPEN_FLAGS = os.O_ACCMODE | os.O_TRUNC | os.O_SYNC | os.O_DSYNC
 """What is passed on of a program's open flags."""
@@ -47,8 +47,6 @@ _OPEN_FLAGS = os.O_ACCMODE | os.O_TRUNC | os.O_SYNC | os.O_DSYNC
 _PRIVILEGE_BITS = stat.S_ISUID | stat.S_ISGID
 _MAX_READ = 1 << 20
 """The largest READ the kernel sends: 256 pages."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Passthrough:
@@ -143,7 +141,7 @@ class Passthrough:
             self._nodes.pin(victim)
         old_fd, new_fd = self._nodes.fds(old_parent, new_parent)
         if flags:
-            _renameat2(old_fd, old_name, new_fd, new_name, flags)
+            renameat2(old_fd, old_name, new_fd, new_name, flags)
         else:
             os.rename(old_name, new_name, src_dir_fd=old_fd, dst_dir_fd=new_fd)
         if replaced is not None and _same(moved, replaced):
@@ -186,7 +184,7 @@ class Passthrough:
         if fields.update_size:
             os.truncate(target, wanted.st_size)
             if ctx.uid != 0:
-                _drop_privilege_bits(target)
+                drop_privilege_bits(target)
         if fields.update_atime or fields.update_mtime:
             found = os.stat(target)
             os.utime(
@@ -264,7 +262,7 @@ class Passthrough:
         fd = self._nodes.open(self._nodes.path(node), flags & _OPEN_FLAGS | os.O_CLOEXEC)
         if flags & os.O_TRUNC:
             if ctx.uid != 0:
-                _drop_privilege_bits(fd)
+                drop_privilege_bits(fd)
             self._seen(node, os.fstat(fd))
         return self._opened(fd, node, flags, ctx)
 
@@ -286,20 +284,20 @@ class Passthrough:
                 self._nowait = done = 0
             if done == len(buffer) == size or offset + done >= os.fstat(fh).st_size:
                 return buffer[:done]
-        return await trio.to_thread.run_sync(_read_all, fh, offset, size, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(read_all, fh, offset, size, abandon_on_cancel=True)
 
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         """Write all of ``data``, or nothing when the volume has no room for it."""
         node = self._files[fh]
         self._space.require_for_write(fh, offset, len(data))
         if fh in self._synchronous:
-            await trio.to_thread.run_sync(_write_all, fh, offset, data, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(write_all, fh, offset, data, abandon_on_cancel=True)
         else:
-            _write_all(fh, offset, data)
+            write_all(fh, offset, data)
         found = os.fstat(fh)
         self._seen(node, found)
         if found.st_mode & _PRIVILEGE_BITS and fh in self._unprivileged:
-            _drop_privilege_bits(fh)
+            drop_privilege_bits(fh)
         return len(data)
 
     def flush(self, fh: int) -> None:
@@ -452,33 +450,3 @@ def _entry_attributes(ino: int, found: os.stat_result, cache_seconds: float) -> 
 
 def _same(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-
-
-def _renameat2(old_fd: int, old_name: bytes, new_fd: int, new_name: bytes, flags: int) -> None:
-    """renameat2(2), which Python does not offer."""
-    if _libc.renameat2(old_fd, old_name, new_fd, new_name, flags):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def _drop_privilege_bits(target: int | str) -> None:
-    """What the kernel does to set-id bits when somebody without CAP_FSETID changes a file's contents."""
-    mode = os.stat(target).st_mode
-    dropped = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
-    if mode & dropped:
-        os.chmod(target, stat.S_IMODE(mode & ~dropped))
-
-
-def _read_all(fd: int, offset: int, size: int) -> bytes:
-    """pread(2) until ``size`` bytes or the end of the file."""
-    data = os.pread(fd, size, offset)
-    while 0 < len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
-        data += more
-    return data
-
-
-def _write_all(fd: int, offset: int, data: bytes) -> None:
-    """pwrite(2) until all is written."""
-    done = os.pwrite(fd, data, offset)
-    while done < len(data):
-        done += os.pwrite(fd, memoryview(data)[done:], offset + done)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from driver_ref.fs.passthrough import _renameat2
+from driver_ref.fs.syscalls import renameat2
 from tests.integration.fs.mounted import MountedVolume, mounted
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -118,7 +118,7 @@ class TwoTrees(RuleBasedStateMachine):
     @rule(old=PATHS, new=PATHS, flags=st.sampled_from([0, 0, NOREPLACE, EXCHANGE]))
     def rename(self, old: str, new: str, flags: int) -> None:
         self.both(
-            lambda tree: _renameat2(
+            lambda tree: renameat2(
                 AT_FDCWD, os.fsencode(tree / old), AT_FDCWD, os.fsencode(tree / new), flags
             )
         )

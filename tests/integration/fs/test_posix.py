@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from driver_ref.fs.passthrough import _renameat2
+from driver_ref.fs.syscalls import renameat2
 from tests.integration.fs.mounted import MountedVolume, eventually, mounted, need
 
 AT_FDCWD = -100
@@ -71,11 +71,11 @@ def test_rename_noreplace_and_exchange(here: Path) -> None:
     other.mkdir()
     _write(other / "inside", b"i")
     with pytest.raises(FileExistsError):
-        _renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), NOREPLACE)
-    _renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), EXCHANGE)
+        renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), NOREPLACE)
+    renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), EXCHANGE)
     assert other.read_bytes() == b"1"
     assert (one / "inside").read_bytes() == b"i"
-    _renameat2(AT_FDCWD, os.fsencode(other), AT_FDCWD, os.fsencode(here / "third"), NOREPLACE)
+    renameat2(AT_FDCWD, os.fsencode(other), AT_FDCWD, os.fsencode(here / "third"), NOREPLACE)
     assert (here / "third").read_bytes() == b"1"
 
 
