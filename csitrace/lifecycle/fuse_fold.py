@@ -82,8 +82,14 @@ def _observed(connection: FuseState, event: TraceEvent, body: FuseObserved) -> F
         waiting_since=(connection.waiting_since or event.occurred_at) if waiting else None,
         init_answered=answered,
         aborted=body.aborted or connection.aborted,
-        daemon=body.daemon or connection.daemon,
+        daemon=connection.daemon
+        if connection.ended and not _tells_end(body)
+        else body.daemon or connection.daemon,
     )
+
+
+def _tells_end(body: FuseObserved) -> bool:
+    return body.daemon is not None and bool(body.daemon.exited)
 
 
 def _lives_instead(daemon: DaemonStatus | None, ended: DaemonStatus | None) -> bool:
