@@ -38,7 +38,7 @@ demo: $(VENV)/.ready ## volumes on their way, on this machine, without a cluster
 
 test: $(VENV)/.ready ## units, screens, lab, real gRPC and real FUSE; no Go, no cluster
 	$(call need,$(DEBIAN_TEST) $(DEBIAN_SCREENSHOTS))
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(VENV)/.ready ## format, lint, types, import contracts, generated code, the built wheel
 	@$(VENV)/bin/ruff format --check .
