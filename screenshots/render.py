@@ -151,7 +151,7 @@ def to_png(svg: str, path: Path) -> None:
     """The SVG with a font that is installed, and its blanks kept, as PNG."""
     svg = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)
     svg = svg.replace("Fira Code", FONT).replace("<text ", '<text xml:space="preserve" ')
-    subprocess.run(["rsvg-convert", "--width", "1400", "--output", path], input=svg.encode(), check=True)
+    subprocess.run(["rsvg-convert", "--width", "1200", "--output", path], input=svg.encode(), check=True)
 
 
 async def main(sandbox: Sandbox, seconds: float, only: Sequence[str]) -> None:

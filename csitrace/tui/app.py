@@ -33,7 +33,7 @@ class CsitraceApp(App[None]):
     TITLE = "csitrace"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS = bindings(Scope.EVERYWHERE)
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {KeyCommands}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = App.COMMANDS | {KeyCommands}
 
     def __init__(
         self, watched: Watched, take_in: Callable[[], Awaitable[None]] | None = None, filter_text: str = ""
@@ -77,8 +77,8 @@ class CsitraceApp(App[None]):
         self.frames.request()
 
     def _shown_screen(self) -> WatchScreen | None:
-        """The screen on top, if it is one of ours and has its widgets: one just pushed shows itself when it has."""
-        screen = self.screen_stack[-1] if self.screen_stack else None
+        """The screen on top, if it is one of ours and has its widgets: not before it is mounted, nor while the app ends."""
+        screen = self.screen_stack[-1] if self.screen_stack and self.is_running else None
         return screen if isinstance(screen, WatchScreen) and screen.is_mounted else None
 
     def action_pause(self) -> None:

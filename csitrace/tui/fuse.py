@@ -139,7 +139,8 @@ def _table(connection: FuseState, now: int, width: int, silent: bool) -> list[Li
     if not connection.totals:
         return [line((" No operation was counted yet.", Tone.DIM))]
     history = max(min(width - 68, 30), 8)
-    heading = f" {'OPERATION':<12}{'/s':>7}  {'lately':<{history}}  {'p50':>6} {'p99':>6} {'total':>9} {'bytes':>8}  errors"
+    past = f"{f'last {history}s':<{history}}"
+    heading = f" {'OPERATION':<12}{'/s':>7}  {past}  {'p50':>6} {'p99':>6} {'total':>9} {'bytes':>8}  errors"
     lines = [line((heading, Tone.DIM))]
     everything = sum(connection.totals.values(), OpCount())
     ranked = sorted(connection.totals.items(), key=lambda item: (-item[1].count, item[0]))
@@ -147,7 +148,7 @@ def _table(connection: FuseState, now: int, width: int, silent: bool) -> list[Li
         rates = None if silent else rate([connection], now, name)
         per_second = f"{rates.ops_per_second:,.1f}" if rates is not None else "?"
         p50, p99 = (rates.p50_ns, rates.p99_ns) if rates is not None else (None, None)
-        bars = sparkline(_per_second(connection, name), history)
+        bars = sparkline(_by_second(connection, name, now, history), history)
         errors = " ".join(
             f"{errno} {count:,}" for errno, count in sorted(total.errors.items(), key=lambda item: -item[1])
         )
@@ -159,13 +160,14 @@ def _table(connection: FuseState, now: int, width: int, silent: bool) -> list[Li
     return lines
 
 
-def _per_second(connection: FuseState, name: str) -> Sequence[float]:
-    """Operations a second in each window kept; of one kind, or of all for ""."""
-    values = []
+def _by_second(connection: FuseState, name: str, now: int, seconds: int) -> Sequence[float]:
+    """Operations of one kind (all for "") in each of the last seconds, the oldest first; what is not told is 0."""
+    counts = [0.0] * seconds
     for window in connection.windows:
-        count = sum(each.count for op, each in window.ops.items() if name in ("", op))
-        values.append(count * SECOND / window.interval_ns if window.interval_ns else 0.0)
-    return values
+        ago = (now - window.at) // SECOND
+        if 0 <= ago < seconds:
+            counts[-1 - ago] += sum(each.count for op, each in window.ops.items() if name in ("", op))
+    return counts
 
 
 def _sample(at: int, sample: FuseOpSampled, now: int) -> Line:

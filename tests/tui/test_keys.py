@@ -228,3 +228,13 @@ def test_documented_keys_are_those_of_the_table() -> None:
     """docs/keys.md is what `python -m csitrace.tui.keys` prints."""
     document = Path(__file__).parents[2] / "docs" / "keys.md"
     assert document.read_text() == markdown()
+
+
+async def test_palette_offers_keys_and_themes(run: Run) -> None:
+    """The palette finds what a key does by its meaning, and the choice of theme."""
+    watched = Synthetic()
+    async with run(watched) as (app, pilot):
+        await pilot.press("ctrl+p", *"theme")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert "Theme" in screen_text(app)
