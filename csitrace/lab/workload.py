@@ -1,7 +1,8 @@
 """The program in the lab's containers: a light, steady load of ordinary file operations, so that something moves.
 
 `python -m csitrace.lab.workload DIRECTORY…` writes, syncs, reads, renames, lists and removes a few small files in each
-directory until SIGTERM. An error of the file system is waited out: it is the volume's trouble, not the program's.
+directory until SIGTERM. It says `started` first: from then on SIGTERM ends it well. An error of the file system is waited out:
+it is the volume's trouble, not the program's.
 """
 
 import ctypes
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         stopped = True
 
     signal.signal(signal.SIGTERM, stop)
+    print("started", flush=True)
     turn = 0
     while not stopped:
         for directory in arguments:

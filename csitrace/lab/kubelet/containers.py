@@ -44,10 +44,14 @@ class Container:
             "csitrace.lab.workload",
             *map(str, directories),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd="/",
         )
+        if process.stdout is not None:
+            await (
+                process.stdout.readline()
+            )  # an interpreter takes its time; a container counts as started when its program is
         return cls(process)
 
     async def wait(self) -> Exit:
