@@ -50,12 +50,11 @@ def place(columns: Sequence[Column[Row]], width: int) -> tuple[Placed[Row], ...]
         if sum(other.width for other in wider) + GAP * (len(wider) - 1) > width:
             break
         chosen = wider
-    widths = [column.minimum for column in chosen]
     spare = width - _minimum(chosen)
-    for index, column in enumerate(chosen):
-        more = max(0, min(spare, column.width - column.minimum))
-        widths[index] += more
-        spare -= more
+    wanted = sum(column.width - column.minimum for column in chosen)
+    given = [max(min(spare, wanted), 0) * (c.width - c.minimum) // max(wanted, 1) for c in chosen]
+    widths = [column.minimum + more for column, more in zip(chosen, given, strict=True)]
+    spare -= sum(given)
     weights = sum(column.weight for column in chosen)
     if spare > 0 and weights:
         shares = [spare * column.weight // weights for column in chosen]
