@@ -21,6 +21,7 @@ from csitrace.model.events import (
     ObjectListed,
     ObjectModified,
     RpcFinished,
+    Stamp,
     Witness,
 )
 from csitrace.model.kubernetes import PersistentVolume, PersistentVolumeClaim, Pod, VolumeAttachment
@@ -125,6 +126,11 @@ def _assert_in_order(order: tuple[str, ...], views: dict[str, StepView]) -> None
         view = views[step]
         if not _done(view):
             continue
+        if not _seen_by(view):
+            assert (view.at, view.stamp) == (None, Stamp.INFERRED), (
+                f"nobody saw step {step}, and yet it has a time"
+            )
+            continue
         assert view.at is not None, f"step {step} has no time"
         assert view.at >= latest - SERVER_PRECISION_NS, f"step {step} is told as before step {previous}"
         latest, previous = max(latest, view.at), step
@@ -172,21 +178,24 @@ PROOFS: dict[str, tuple[Callable[[Body], bool], ...]] = {
     "16b": (_mounted("/volumes/kubernetes.io~csi/"), _answered("NodePublishVolume"), _tells(Pod, _runs)),
     "17": (_tells(Pod, _runs),),
 }
-"""Facts, as they came in, without one of which a step may not be called done."""
+"""The facts that prove each step, as they come in. Each implies the steps before it, which its witness may tell of later."""
+
+_ORDER = list(PROOFS)
 
 
 def _assert_never_done_unseen(watched: Watching, key: str) -> None:
-    """Replay of what was taken in: no step is done before a fact about this volume, or its pod, that proves it."""
+    """Replay of what was taken in: no step is done beyond the furthest that a fact about this volume or its pod has proved."""
     history = watched.session.history
-    proved: set[str] = set()
+    furthest = -1
     for event in history.events(history.first_seq + 1, history.tail_seq):
         state = history.state_at(event.seq)
         if key not in state.changed_keys or key not in state.volumes:
             continue
-        proved |= {step for step, proofs in PROOFS.items() if any(proof(event.body) for proof in proofs)}
+        proved = [step for step, proofs in PROOFS.items() if any(proof(event.body) for proof in proofs)]
+        furthest = max(furthest, *(_ORDER.index(step) for step in proved), -1)
         volume = state.volumes[key]
         views = ladder(state, volume, volume.uses[0] if volume.uses else None)
-        unseen = {view.step_id for view in views if _done(view) and view.step_id in PROOFS} - proved
+        unseen = {view.step_id for view in views if _done(view)} & set(_ORDER[furthest + 1 :])
         assert unseen == set(), f"done without a proof after event {event.seq}"
 
 
