@@ -5,7 +5,9 @@ Nothing heavy is imported before a command needs it: `csitrace --help` loads nei
 
 import argparse
 import asyncio
+import functools
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +26,9 @@ DEFAULT_KUBELET_ROOT = "/var/lib/kubelet"
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells count a program that Ctrl-C ended."""
+
+TERMINATED = 143
+"""128 + SIGTERM, likewise."""
 
 EXIT_CODES = "exit codes: 0 done, 1 a finding or a failed wait, 2 wrong usage, 3 cannot reach or not allowed"
 
@@ -229,6 +234,8 @@ async def show(session: "Session", sources: "Sequence[Source]", output: str, wan
         from csitrace.tui.session_view import SessionView
 
         app = CsitraceApp(SessionView(session), take_in, wanted)
+        leave = functools.partial(app.exit, return_code=TERMINATED)  # the terminal is put back before we go
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
         await app.run_async()
         if app.failure is not None:
             raise app.failure

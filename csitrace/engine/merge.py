@@ -54,7 +54,12 @@ async def _pump(source: Source, queue: asyncio.Queue[Observation]) -> None:
             async for observation in observations:
                 await queue.put(observation)
     except Exception as error:  # noqa: BLE001 - the boundary where a source's fault becomes a fact
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        cause: BaseException = error
+        while isinstance(
+            cause, BaseExceptionGroup
+        ):  # what broke is within, not that something in a group did
+            cause = cause.exceptions[0]
+        reason = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
         await queue.put(
             Observation(body=SourceDown(witness=source.witness, scope=source.name, reason=reason))
         )

@@ -64,7 +64,10 @@ def supervise(worker: int, inside: int, tell_go: int, directory: Path) -> NoRetu
 
 
 def _wait(worker: int) -> int:
-    """The worker's wait status. Signals sent to us alone are passed on; those of the terminal reach the worker anyway."""
+    """The worker's wait status. Signals sent to us alone are passed on; those of the terminal's keys reach the worker anyway.
+
+    That a terminal is gone (SIGHUP by the kernel) is told to its session's leader alone, which we may be.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON | {signal.SIGCHLD})
     while True:
         # Asked before each wait: a SIGCHLD from before it was blocked would be missed otherwise.
@@ -72,7 +75,9 @@ def _wait(worker: int) -> int:
             if pid == worker:
                 return status
         received = signal.sigtimedwait(_PASSED_ON | {signal.SIGCHLD}, 1.0)
-        if received and received.si_signo in _PASSED_ON and received.si_code == _SI_USER:
+        if received is None or received.si_signo not in _PASSED_ON:
+            continue
+        if received.si_code == _SI_USER or received.si_signo == signal.SIGHUP:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, received.si_signo)
 

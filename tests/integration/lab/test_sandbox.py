@@ -133,6 +133,25 @@ def test_a_killed_full_screen_program_leaves_a_usable_terminal(mounts_allowed: N
     os.close(follower)
 
 
+def test_a_terminal_that_goes_away_ends_it(mounts_allowed: None) -> None:
+    """A window closed, an SSH connection lost: the kernel tells the session's leader, our supervisor, and all ends."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n" + FULL_SCREEN],
+        stdin=follower,
+        stdout=follower,
+        start_new_session=True,
+    )
+    os.close(follower)
+    said = b""
+    while b";" not in said.partition(b"pid=")[2]:
+        said += os.read(leader, 1024)
+    program = int(said.partition(b"pid=")[2].partition(b";")[0])
+    os.close(leader)
+    assert process.wait(DEADLINE_SECONDS) == 128 + signal.SIGHUP
+    assert not Path(f"/proc/{program}").exists()
+
+
 DEMO = """
 import asyncio
 from csitrace.lab.demo import enter, running_lab
