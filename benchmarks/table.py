@@ -21,6 +21,7 @@ from csitrace.lifecycle.views import VolumeRow
 from csitrace.tui.app import CsitraceApp
 from csitrace.tui.lines import text_of
 from csitrace.tui.rows import COLUMNS
+from csitrace.tui.watched import Overview
 from tests.tui.synthetic import NOW, Synthetic, row
 
 SIZE = (140, 40)
@@ -56,15 +57,26 @@ class PlainTable(App[None]):
             table.update_cell(rows[index].key, self.columns[STEP], cells(rows[index])[STEP])
 
 
+class Live(Synthetic):
+    """Hands out the rows as they are when asked, as a session does: once per repaint."""
+
+    latest: list[VolumeRow]
+
+    def overview(self) -> Overview:
+        self.rows = list(self.latest)
+        return super().overview()
+
+
 class Ours:
     """The rows on the list screen."""
 
     def __init__(self, rows: list[VolumeRow]) -> None:
-        self.watched = Synthetic(rows=rows)
+        self.watched = Live()
+        self.watched.latest = rows
         self.app = CsitraceApp(self.watched)
 
     def change(self, rows: list[VolumeRow], indexes: list[int]) -> None:
-        self.watched.rows = list(rows)
+        self.watched.latest = rows
         self.watched.changed()
 
 
