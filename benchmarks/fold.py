@@ -37,9 +37,7 @@ def cost_per_event(volumes: int) -> float:
     for number in range(volumes):
         for body in volume_facts(number):
             state = step(state, body)
-    changes = [body for number in range(min(volumes, EVENTS // 5)) for body in volume_facts(number)][
-        :EVENTS
-    ]
+    changes = [body for number in range(min(volumes, EVENTS // 5)) for body in volume_facts(number)][:EVENTS]
     started = time.perf_counter()
     for body in changes:
         state = step(state, body)

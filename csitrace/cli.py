@@ -228,7 +228,12 @@ async def show(session: "Session", sources: "Sequence[Source]", output: str, wan
     async def take_in() -> None:
         await session.run(merge(sources))
 
-    chosen = output or ("screen" if sys.stdout.isatty() and sys.stdin.isatty() else "lines")
+    on_terminal = all(
+        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    )  # the screen is drawn on stderr
+    chosen = output or ("screen" if on_terminal else "lines")
+    if chosen == "screen" and not on_terminal:
+        raise UsageError("-o screen needs a terminal on stdin, stdout and stderr: use -o lines or -o json")
     if chosen == "screen":
         from csitrace.tui.app import CsitraceApp
         from csitrace.tui.session_view import SessionView

@@ -1,5 +1,6 @@
 """One line of the list per volume, worst first."""
 
+from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.fuse import fuse_states, rate, unexpected_errors
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.state import State, StepStatus, Volume
@@ -34,7 +35,8 @@ def volume_row(state: State, volume: Volume, now: int) -> VolumeRow:
     word = verdict(state, volume, now)
     step = STEP_BY_ID.get(word.step_id)
     connections = fuse_states(state, volume) if volume.gone_at is None else ()
-    rates = rate(connections, now)
+    counted = bool(connections) and not Context(state, volume, where.use).driver_silence
+    rates = rate(connections, now) if counted else None  # a silent feed does not count nothing
     living = [use for use in volume.uses if use.ended_at is None]
     claim, pv = volume.claim, volume.pv
     return VolumeRow(

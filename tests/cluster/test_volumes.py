@@ -36,7 +36,7 @@ def test_a_claim_grows_while_it_is_used(kubectl: Kubectl, image: objects.Image) 
 
 
 def test_a_mounted_volume_outlives_a_killed_driver(
-    cluster: Cluster, kubectl: Kubectl, image: objects.Image
+    kubectl: Kubectl, cluster: Cluster, image: objects.Image
 ) -> None:
     """kill -9 of the driver interrupts no pod; restarted, it takes the old volume back and serves new claims."""
     _run_pod_with_claim(kubectl, image, storage.WAITING_CLASS)
@@ -54,7 +54,7 @@ def test_a_mounted_volume_outlives_a_killed_driver(
 
 
 def test_a_claim_waits_for_a_killed_provisioner(
-    cluster: Cluster, kubectl: Kubectl, image: objects.Image
+    kubectl: Kubectl, cluster: Cluster, image: objects.Image
 ) -> None:
     """Without the provisioner a claim stays Pending though its node is chosen; its successor provisions it."""
     cluster.kill("csi-provisioner")
@@ -65,7 +65,7 @@ def test_a_claim_waits_for_a_killed_provisioner(
     kubectl.wait("condition=Ready", "pod/pod", timeout_s=120)
 
 
-def test_a_pod_waits_for_a_killed_attacher(cluster: Cluster, kubectl: Kubectl, image: objects.Image) -> None:
+def test_a_pod_waits_for_a_killed_attacher(kubectl: Kubectl, cluster: Cluster, image: objects.Image) -> None:
     """Without the attacher a scheduled pod's VolumeAttachment stays unattached; its successor attaches it."""
     cluster.kill("csi-attacher")
     kubectl.apply(objects.claim("data", storage.WAITING_CLASS), objects.pod("pod", image, claims=("data",)))
@@ -79,7 +79,11 @@ def test_a_pod_waits_for_a_killed_attacher(cluster: Cluster, kubectl: Kubectl, i
 
 
 def _run_pod_with_claim(kubectl: Kubectl, image: objects.Image, storage_class: str) -> None:
-    kubectl.apply(objects.claim("data", storage_class), objects.pod("pod", image, claims=("data",)))
+    kubectl.apply(objects.claim("data", storage_class))
+    if storage_class == storage.IMMEDIATE_CLASS:
+        # A pod tried before its Immediate volume is bound may be left in the scheduler's queue for minutes (seen on 1.34).
+        kubectl.wait("jsonpath={.status.phase}=Bound", "pvc/data")
+    kubectl.apply(objects.pod("pod", image, claims=("data",)))
     kubectl.wait("condition=Ready", "pod/pod", timeout_s=120)
 
 
