@@ -71,7 +71,7 @@ sanity: $(VENV)/.ready ## csi-sanity, whole, against driver_ref
 
 bench: $(VENV)/.ready ## ratios measured side by side in this run
 	$(call need,$(DEBIAN_TEST))
-	@for b in benchmarks/*.py; do echo "== $$b"; $(PYTHON) $$b; done
+	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(PYTHON) -m benchmarks.$$(basename $$b .py); done
 
 screenshots: $(VENV)/.ready ## the pictures in screenshots/, from real runs
 	$(call need,$(DEBIAN_SCREENSHOTS))
