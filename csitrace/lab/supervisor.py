@@ -38,6 +38,8 @@ def supervise(worker: int, inside: int, tell_go: int, directory: Path) -> NoRetu
     `inside`: a pipe that ends once the worker has entered its namespace. `tell_go`: a byte there lets it begin, when
     all is watched.
     """
+    # Before anything is begun: a terminal that goes away this early must not take the one who cleans up along.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON | {signal.SIGCHLD})
     terminal = _Terminal()
     os.read(inside, 1)
     members = _Members(worker, directory)
@@ -68,7 +70,6 @@ def _wait(worker: int) -> int:
 
     That a terminal is gone (SIGHUP by the kernel) is told to its session's leader alone, which we may be.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON | {signal.SIGCHLD})
     while True:
         # Asked before each wait: a SIGCHLD from before it was blocked would be missed otherwise.
         for pid, status in _ended_children():
@@ -95,6 +96,7 @@ def _ended_children() -> Iterator[tuple[int, int]]:
 
 def _keep(done: int, worker: int, members: "_Members", directory: Path, terminal: "_Terminal") -> NoReturn:
     """Sleep until the supervisor is done, or gone; in the latter case do its work."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON | {signal.SIGCHLD})
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -116,6 +118,9 @@ class _Members:
     def __init__(self, worker: int, directory: Path) -> None:
         self._worker = worker
         self._namespace = _mount_namespace(worker)
+        # Held for as long as we live: the kernel gives the identity of a namespace that is gone to the next one made,
+        # and that one's processes are not ours to kill.
+        self._held = _hold_namespace(worker)
         self._is_isolated = self._namespace not in ("", _mount_namespace(os.getpid()))
         self._mark = f"{ENVIRONMENT_MARK}={directory}".encode()
 
@@ -152,6 +157,13 @@ def _mount_namespace(pid: int) -> str:
         return os.readlink(f"/proc/{pid}/ns/mnt")
     except OSError:
         return ""
+
+
+def _hold_namespace(pid: int) -> int | None:
+    try:
+        return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def _is_alive(pid: int) -> bool:

@@ -130,7 +130,11 @@ def test_the_end_of_a_fuse_process_is_noticed_and_the_next_stage_mends_it(driver
     [pid] = driver.daemons()
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: volume.stats().volume_condition.abnormal, "the end is noticed")
-    assert f"{pid} killed by SIGKILL" in volume.stats().volume_condition.message
+    words = f"{pid} killed by SIGKILL"
+    eventually(
+        lambda: words in volume.stats().volume_condition.message,
+        "how it ended is told, once it has been waited for",
+    )
     with refused(Code.INTERNAL, "staged again"):
         volume.publish(driver.directory / "another")
     health = csi_pb2.ControllerGetVolumeHealthRequest(volume_id=volume.volume_id)

@@ -25,6 +25,8 @@ class LabProcess:
         self.ready: dict[str, Any] = json.loads(line)
         self.directory = Path(self.ready["kubeconfig"]).parent
         self.token = json.loads(Path(self.ready["kubeconfig"]).read_text())["users"][0]["user"]["token"]
+        # Held, so that no other lab that runs beside this one can be given its identity once it is gone.
+        self.held = open(f"/proc/{self.ready['pid']}/ns/mnt", "rb")
         self.namespace = os.readlink(f"/proc/{self.ready['pid']}/ns/mnt")
         self.reached: set[str] = set()
 
@@ -127,3 +129,4 @@ def new_lab(mounts_allowed: None) -> Iterator[Callable[..., LabProcess]]:
     for lab in labs:
         lab.process.kill()
         lab.process.wait()
+        lab.held.close()
