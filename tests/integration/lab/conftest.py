@@ -26,7 +26,7 @@ class LabProcess:
         self.directory = Path(self.ready["kubeconfig"]).parent
         self.token = json.loads(Path(self.ready["kubeconfig"]).read_text())["users"][0]["user"]["token"]
         # Held, so that no other lab that runs beside this one can be given its identity once it is gone.
-        self.held = open(f"/proc/{self.ready['pid']}/ns/mnt", "rb")
+        self.held = os.open(f"/proc/{self.ready['pid']}/ns/mnt", os.O_RDONLY)
         self.namespace = os.readlink(f"/proc/{self.ready['pid']}/ns/mnt")
         self.reached: set[str] = set()
 
@@ -129,4 +129,4 @@ def new_lab(mounts_allowed: None) -> Iterator[Callable[..., LabProcess]]:
     for lab in labs:
         lab.process.kill()
         lab.process.wait()
-        lab.held.close()
+        os.close(lab.held)
