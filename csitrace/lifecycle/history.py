@@ -18,6 +18,9 @@ from csitrace.model.events import TraceEvent
 KEYFRAME_EVERY = 256
 EVENTS_KEPT = 200_000
 
+_GONE = "gone"
+"""Where a volume stands that is gone, or was never there."""
+
 
 class History:
     """Append-only, in `seq` order. Not shared between threads."""
@@ -26,7 +29,7 @@ class History:
         self._events: deque[TraceEvent] = deque()
         self._keyframes: deque[State] = deque([State()])
         self._changes: deque[tuple[int, str]] = deque()  # (seq, volume key) where a volume's step changed
-        self._steps: dict[str, str] = {}
+        self._steps: dict[str, str] = {}  # where each volume stands that is not gone
         self._tail = State()
         self._events_kept = max(events_kept, KEYFRAME_EVERY)
         self._cached = self._tail
@@ -61,11 +64,9 @@ class History:
         if seq >= self.tail_seq:
             return self._tail
         seq = max(seq, self.first_seq)
-        state = (
-            self._cached
-            if self._cached.seq <= seq < self._cached.seq + KEYFRAME_EVERY
-            else self._keyframe(seq)
-        )
+        state = self._keyframe(seq)
+        if state.seq < self._cached.seq <= seq:
+            state = self._cached
         for event in self.events(state.seq + 1, seq):
             state = fold(state, event)
         self._cached = state
@@ -111,9 +112,13 @@ class History:
             return
         for key in _touched(before, after):
             step = _step_of(after, key)
-            if self._steps.get(key) != step:
+            if self._steps.get(key, _GONE) == step:
+                continue
+            if step == _GONE:
+                del self._steps[key]
+            else:
                 self._steps[key] = step
-                self._changes.append((after.seq, key))
+            self._changes.append((after.seq, key))
 
 
 def _touched(before: State, after: State) -> Iterator[str]:
@@ -126,6 +131,6 @@ def _touched(before: State, after: State) -> Iterator[str]:
 def _step_of(state: State, key: str) -> str:
     volume = state.volumes.get(key)
     if volume is None or volume.gone_at is not None:
-        return "gone"
+        return _GONE
     current = standing(state, volume).current
     return current.step_id if current is not None else FORWARD[-1].id + "+"
