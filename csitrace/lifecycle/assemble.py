@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.retention import CALLS_KEPT
 from csitrace.lifecycle.state import EMPTY, Call, EventFact, Mark, MountFact, State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import BACKWARD, FORWARD, Step
 from csitrace.lifecycle.views import Testimony
@@ -32,7 +33,6 @@ from csitrace.model.kubernetes import (
 )
 from csitrace.model.times import SECOND, parse_rfc3339
 
-CALLS_KEPT = 64
 EVENTS_KEPT = 48
 ENDED_USES_KEPT = 4
 LATE_NS = 2 * SECOND
@@ -90,9 +90,11 @@ def _identified(state: State, key: str, previous: Volume | None, event: TraceEve
             volume = _with_pv(state, volume, event)
         case "handle":
             driver, _, volume_id = rest.partition("/")
-            if index.subject_key(state, driver, volume_id) != key and volume_id in volume.volume_id:
-                return None
-            volume = replace(volume, driver=driver, volume_id=volume_id.removeprefix("name:"))
+            name = volume_id.removeprefix("name:")
+            known_by = ("", name) if name != volume_id else (volume_id, "")
+            if index.subject_key(state, driver, *known_by) != key:
+                return None  # its claim or its pod is known since: it lives on under that key
+            volume = replace(volume, driver=driver, volume_id=name)
     volume = replace(volume, driver=_driver(state, volume))
     volume = replace(volume, volume_id=_volume_id(state, volume))
     known = (
@@ -119,9 +121,11 @@ def _with_pv(state: State, volume: Volume, event: TraceEvent) -> Volume:
     found = [stored for uid in uids if (stored := index.find(state, PersistentVolume, uid)) is not None]
     wanted = volume.claim.spec.volume_name if volume.claim is not None else ""
     found.sort(key=lambda stored: (stored.object.name != wanted, stored.object.name))
-    if not found and wanted:  # bound by name before the PV points back
-        named = state.names.get(("PersistentVolume", "", wanted), "")
-        found = [stored] if (stored := index.find(state, PersistentVolume, named)) is not None else []
+    if not found and wanted and volume.claim_gone_at is None:  # bound by name before the PV points back
+        pv = index.by_name(state, PersistentVolume, wanted)
+        stored = index.find(state, PersistentVolume, pv.uid) if pv is not None else None
+        unclaimed = pv is not None and index.pv_key(pv) == f"pv/{pv.uid}"
+        found = [stored] if stored is not None and unclaimed else []
     if found and isinstance(found[0].object, PersistentVolume):
         return replace(volume, pv=found[0].object, pv_seq=found[0].seq, pv_gone_at=None)
     if volume.pv is not None and volume.pv_gone_at is None:
@@ -149,11 +153,13 @@ def _driver(state: State, volume: Volume) -> str:
 
 
 def _volume_id(state: State, volume: Volume) -> str:
-    """The PV's handle, or what the driver answered to CreateVolume before there was a PV."""
+    """The PV's handle, kubelet's for an inline volume, or what the driver answered to CreateVolume before there was a PV."""
     if volume.pv is not None and volume.pv.spec.csi is not None:
         return volume.pv.spec.csi.volume_handle
     if volume.volume_id:
         return volume.volume_id
+    if volume.key.startswith("inline/"):
+        return index.inline_handle(*volume.key.split("/", 2)[1:])
     return next((call.volume_id for call in reversed(_subject_calls(state, volume)) if call.volume_id), "")
 
 

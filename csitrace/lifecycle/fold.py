@@ -11,12 +11,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from csitrace.lifecycle import index
-from csitrace.lifecycle.assemble import CALLS_KEPT, assemble, is_foreign
-from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted
+from csitrace.lifecycle.assemble import assemble, is_foreign
+from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted, fuse_unmounted
 from csitrace.lifecycle.machine import check_call
 from csitrace.lifecycle.paths import PublishPath, parse_path
+from csitrace.lifecycle.retention import hand_over, keep_calls, note_gone
 from csitrace.lifecycle.sources_fold import fold_source
-from csitrace.lifecycle.state import Anomaly, Call, MountFact, State
+from csitrace.lifecycle.state import Anomaly, Call, MountFact, State, Volume
 from csitrace.model.events import (
     FuseCounted,
     FuseObserved,
@@ -39,9 +40,9 @@ from csitrace.model.events import (
     Witness,
 )
 from csitrace.model.kubernetes import KubernetesObject, Node, PersistentVolume, StorageClass
+from csitrace.model.mounts import Mount
 from csitrace.model.rpc import short_method
 
-GONE_KEPT = 256
 ANOMALIES_KEPT = 256
 
 Folded = tuple[State, Iterable[str]]
@@ -78,20 +79,30 @@ def _assembled(state: State, key: str, event: TraceEvent) -> State:
         return state
     if key in state.others:
         state = replace(state, others=state.others.delete(key))
-    newly_gone = volume.gone_at is not None and key not in state.gone
-    holds = [(index.HOLDERS_OF, _mount_name(fact), key, None) for fact in volume.mounts]
+    for former in _formers(state, volume):
+        state = replace(hand_over(state, former, key), changed_keys=(*state.changed_keys, former))
+        volume = assemble(state, key, event) or volume
+    holds = [(index.HOLDERS_OF, fact.name, key, None) for fact in volume.mounts]
     state = replace(
         state,
         volumes=state.volumes.set(key, volume),
         links=index.relink(state.links, (), holds) if holds else state.links,
     )
-    if not newly_gone:
-        return state
-    gone, volumes = (*state.gone, key), state.volumes
-    for stale in gone[:-GONE_KEPT]:
-        if stale in volumes and volumes[stale].gone_at is not None:
-            volumes = volumes.delete(stale)
-    return replace(state, gone=gone[-GONE_KEPT:], volumes=volumes)
+    if volume.gone_at is not None:
+        return note_gone(state, key)
+    known_by = index.subject(volume.driver, volume.volume_id)
+    return index.with_key_of_subject(state, known_by, key) if volume.volume_id else state
+
+
+def _formers(state: State, volume: Volume) -> list[str]:
+    """The keys it went by before it was known whose it is: the id or name that a driver's calls gave it, a PV not yet claimed."""
+    known_by = dict.fromkeys(index.members(state, index.SUBJECTS_OF, volume.key))
+    if volume.volume_id:
+        known_by[index.subject(volume.driver, volume.volume_id)] = None
+    keys = [f"handle/{subject}" for subject in known_by]
+    if volume.pv is not None and index.pv_key(volume.pv) == volume.key:
+        keys.append(f"pv/{volume.pv.uid}")
+    return [key for key in keys if key != volume.key and key in state.volumes]
 
 
 def _object_stored(
@@ -149,12 +160,8 @@ def _rpc_started(state: State, event: TraceEvent, body: RpcStarted) -> Folded:
         target_path=body.target_path,
         attempt=body.attempt,
     )
-    calls = (*_other_calls(state, subject, call), call)[-CALLS_KEPT:]
-    state = replace(
-        state,
-        calls=state.calls.set(subject, calls),
-        in_flight=state.in_flight.set((body.instance, body.call_id), subject),
-    )
+    state = replace(state, in_flight=state.in_flight.set((body.instance, body.call_id), subject))
+    state = keep_calls(state, subject, (*_other_calls(state, subject, call), call))
     key = index.subject_key(state, body.driver, body.volume_id, body.volume_name)
     return _linked(state, [(index.SUBJECTS_OF, key, subject, body.driver)]), {key}
 
@@ -186,9 +193,7 @@ def _rpc_finished(state: State, event: TraceEvent, body: RpcFinished) -> Folded:
     )
     state = _with_anomaly(state, event, finished, calls)
     calls = (*_other_calls(state, subject, started), finished)
-    state = replace(
-        state, calls=state.calls.set(subject, tuple(sorted(calls, key=lambda c: c.seq))[-CALLS_KEPT:])
-    )
+    state = keep_calls(state, subject, tuple(sorted(calls, key=lambda c: c.seq)))
     key = index.subject_key(state, body.driver, body.volume_id, body.volume_name)
     links: list[index.Link] = [(index.SUBJECTS_OF, key, subject, body.driver)]
     if body.volume_id and body.volume_name:
@@ -230,9 +235,13 @@ def _with_anomaly(state: State, event: TraceEvent, call: Call, earlier: tuple[Ca
 
 def _mount_appeared(state: State, event: TraceEvent, body: MountAppeared) -> Folded:
     state = _heard(state, event, Witness.KERNEL, body.node_name)
-    key = index.mount_key(body.mount)
-    if not key:
-        return state, ()
+    keys: set[str] = set()
+    known = state.mounts.get((body.node_name, body.mount.mount_id))
+    if known is not None and not _is_same(known.mount, body.mount):  # moved, or the id was given to another
+        state, keys = _unmounted(state, known)
+        known = None
+    if not index.mount_key(body.mount):
+        return state, keys
     source = state.sources.get((Witness.KERNEL, body.node_name))
     listed = source is not None and source.listed
     path = parse_path(body.mount.mount_point)
@@ -245,37 +254,49 @@ def _mount_appeared(state: State, event: TraceEvent, body: MountAppeared) -> Fol
         event.seq,
         path.pod_uid if isinstance(path, PublishPath) else "",
     )
-    member = (body.node_name, body.mount.mount_id)
-    known = state.mounts.get(member)
-    if (
-        known is not None and known.mount.mount_point == body.mount.mount_point
-    ):  # remounted, or listed again: it stood before
+    if known is not None:  # remounted, or listed again: it stood before
         fact = replace(fact, at=known.at, stamp=known.stamp)
     elif body.mount.is_fuse:
         state = fuse_mounted(state, body.node_name, body.mount.minor)
     state = replace(
         state,
-        mounts=state.mounts.set(member, fact),
-        links=index.relink(state.links, (), [(index.MOUNTS_OF, key, member, None)]),
+        mounts=state.mounts.set((body.node_name, body.mount.mount_id), fact),
+        links=index.relink(state.links, (), _mount_links(fact)),
     )
-    return state, index.mount_volume_keys(state, body.mount)
+    return state, keys | index.mount_volume_keys(state, body.mount)
 
 
 def _mount_vanished(state: State, event: TraceEvent, body: MountVanished) -> Folded:
     state = _heard(state, event, Witness.KERNEL, body.node_name)
-    member = (body.node_name, body.mount.mount_id)
-    fact = state.mounts.get(member)
-    if fact is None:
-        return state, ()
-    holders = index.members(state, index.HOLDERS_OF, _mount_name(fact))
-    old = [(index.MOUNTS_OF, index.mount_key(fact.mount), member, None)]
-    old += [(index.HOLDERS_OF, _mount_name(fact), key, None) for key in holders]
-    state = replace(state, mounts=state.mounts.delete(member), links=index.relink(state.links, old, ()))
+    fact = state.mounts.get((body.node_name, body.mount.mount_id))
+    return _unmounted(state, fact) if fact is not None else (state, ())
+
+
+def _unmounted(state: State, fact: MountFact) -> tuple[State, set[str]]:
+    holders = index.members(state, index.HOLDERS_OF, fact.name)
+    old = _mount_links(fact)
+    old += [(index.HOLDERS_OF, fact.name, key, None) for key in holders]
+    state = replace(
+        state,
+        mounts=state.mounts.delete((fact.node_name, fact.mount.mount_id)),
+        links=index.relink(state.links, old, ()),
+    )
+    if fact.mount.is_fuse:
+        state = fuse_unmounted(state, fact.node_name, fact.mount.minor)
     return state, index.mount_volume_keys(state, fact.mount) | set(holders)
 
 
-def _mount_name(fact: MountFact) -> str:
-    return f"{fact.node_name}/{fact.mount.mount_id}"
+def _is_same(known: Mount, told: Mount) -> bool:
+    return (known.mount_point, known.device) == (told.mount_point, told.device)
+
+
+def _mount_links(fact: MountFact) -> list[index.Link]:
+    member = (fact.node_name, fact.mount.mount_id)
+    links: list[index.Link] = [(index.MOUNTS_OF, index.mount_key(fact.mount), member, None)]
+    if fact.mount.is_fuse:
+        served_by = index.connection_key(fact.node_name, fact.mount.minor)
+        links.append((index.MOUNTS_ON, served_by, member, None))
+    return links
 
 
 def _source(
@@ -310,7 +331,7 @@ def _abandon_calls(state: State, event: TraceEvent, body: SourceUp | SourceDown)
             calls=state.calls.set(subject, kept),
             in_flight=state.in_flight.delete((call_instance, call_id)),
         )
-        keys.add(index.subject_key(state, driver, gone.volume_id, subject.rpartition("name:")[2]))
+        keys.add(index.subject_key(state, driver, gone.volume_id, subject.partition("/name:")[2]))
     return state, keys
 
 

@@ -38,10 +38,11 @@ def fuse_states(state: State, volume: Volume) -> tuple[FuseState, ...]:
     told = index.members(state, index.FUSE_OF, volume.volume_id) if volume.volume_id else ()
     known = {identity: state.fuse[identity] for identity in (*mounted, *told) if identity in state.fuse}
     served = tuple(found for identity, found in known.items() if identity in mounted or not found.ended)
-    return served or tuple(found for found in known.values() if not _mounts_heard(state, found.node_name))
+    return served or tuple(found for found in known.values() if not mounts_heard(state, found.node_name))
 
 
-def _mounts_heard(state: State, node_name: str) -> bool:
+def mounts_heard(state: State, node_name: str) -> bool:
+    """Whether a connection that no known mount is on has none: the node's mount table is heard, and was read to its end."""
     source = state.sources.get((Witness.KERNEL, node_name))
     return source is not None and source.up and source.listed
 

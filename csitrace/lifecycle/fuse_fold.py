@@ -6,6 +6,7 @@ from immutables import Map
 from msgspec.structs import replace
 
 from csitrace.lifecycle import index
+from csitrace.lifecycle.fuse import mounts_heard
 from csitrace.lifecycle.state import FuseState, FuseWindow, State
 from csitrace.model.events import FuseCounted, FuseObserved, FuseOpSampled, TraceEvent
 from csitrace.model.fuse import DaemonStatus, OpCount
@@ -36,7 +37,8 @@ def fold_fuse(state: State, event: TraceEvent, body: FuseCounted | FuseOpSampled
         case FuseObserved():
             connection = _observed(connection, event, body)
     connection = replace(connection, changed_at=event.occurred_at, changed_seq=event.seq)
-    return replace(state, fuse=state.fuse.set(identity, connection))
+    state = replace(state, fuse=state.fuse.set(identity, connection))
+    return fuse_unmounted(state, *identity) if mounts_heard(state, body.node_name) else state
 
 
 def fuse_mounted(state: State, node_name: str, minor: int) -> State:
@@ -45,9 +47,30 @@ def fuse_mounted(state: State, node_name: str, minor: int) -> State:
     connection = state.fuse.get((node_name, minor))
     if connection is None or not connection.ended:
         return state
-    if any((fact.node_name, fact.mount.minor) == (node_name, minor) for fact in state.mounts.values()):
+    if _is_mounted(state, node_name, minor):
         return state
     return replace(state, fuse=state.fuse.set((node_name, minor), _anew(connection)))
+
+
+def fuse_unmounted(state: State, node_name: str, minor: int) -> State:
+    """The state without a connection that has ended and is mounted no more. One that nobody says has ended may be held open,
+    by a lazily unmounted file system: it is kept for as long as the volume that it is told to be of."""
+    connection = state.fuse.get((node_name, minor))
+    if connection is None or _is_mounted(state, node_name, minor):
+        return state
+    if connection.volume_id and not connection.ended:
+        return state
+    return forget_connection(state, connection)
+
+
+def forget_connection(state: State, connection: FuseState) -> State:
+    identity = (connection.node_name, connection.connection)
+    old = [(index.FUSE_OF, connection.volume_id, identity, None)]
+    return replace(state, fuse=state.fuse.delete(identity), links=index.relink(state.links, old, ()))
+
+
+def _is_mounted(state: State, node_name: str, minor: int) -> bool:
+    return bool(index.members(state, index.MOUNTS_ON, index.connection_key(node_name, minor)))
 
 
 def _anew(connection: FuseState) -> FuseState:

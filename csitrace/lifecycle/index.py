@@ -9,6 +9,7 @@ The keys are those the cluster itself goes by: `PV.spec.claimRef.uid`, `PV.spec.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from immutables import Map
@@ -36,9 +37,10 @@ INLINE_OF_POD = "inline of pod"  # pod uid -> names in pod.spec.volumes
 CLAIMS_OF_CLASS = "claims of class"  # class name -> claim uids
 EVENTS_OF = "events of"  # involved object's uid -> Event uids
 MOUNTS_OF = "mounts of"  # staging key or publish key -> (node name, mount id)
+MOUNTS_ON = "mounts on"  # "node/connection" -> (node name, mount id) of the FUSE mounts it serves
 HOLDERS_OF = "holders of"  # "node/mount id" -> keys of the volumes that show the mount
 SUBJECTS_OF = "subjects of"  # volume key -> {subject: driver}, those that calls were about
-KEY_OF_SUBJECT = "key of subject"  # subject -> volume keys, learnt from a driver's CreateVolume
+KEY_OF_SUBJECT = "key of subject"  # subject -> key of the volume that was last known by it
 FUSE_OF = "fuse of"  # volume id -> (node name, connection)
 
 Link = tuple[str, str, Any, Any]  # relation, key, member, detail
@@ -63,6 +65,11 @@ def claim_uid_of_name(volume_name: str) -> str:
     return match[0] if match else ""
 
 
+def inline_handle(pod_uid: str, volume_name: str) -> str:
+    """The `volume_id` that kubelet makes up for an inline volume (pkg/volume/csi, makeVolumeHandle)."""
+    return f"csi-{sha256(f'{pod_uid}{volume_name}'.encode()).hexdigest()}"
+
+
 def staging_key(driver: str, volume_handle: str) -> str:
     return f"staging/{driver}/{staging_digest(volume_handle)}"
 
@@ -79,6 +86,11 @@ def mount_key(mount: Mount) -> str:
         case StagingPath(driver, digest, pv_name):
             return f"staging/{driver}/{digest}" if digest else f"staging-pv/{pv_name}"
     return ""
+
+
+def connection_key(node_name: str, minor: int) -> str:
+    """The key under which `MOUNTS_ON` keeps the mounts of a FUSE connection."""
+    return f"{node_name}/{minor}"
 
 
 def claim_name(pod: Pod, volume: PodVolume) -> str:
@@ -169,11 +181,26 @@ def subject_key(state: State, driver: str, volume_id: str, volume_name: str = ""
         pv = get(state, PersistentVolume, uid)
         if pv is not None:
             return pv_key(pv)
-    for key in members(state, KEY_OF_SUBJECT, subject(driver, volume_id)) if volume_id else ():
-        return str(key)
     if claim_uid := claim_uid_of_name(volume_name):
         return f"claim/{claim_uid}"
+    known_by = [subject(driver, volume_id)] if volume_id else []
+    known_by += [named_subject(driver, volume_name)] if volume_name else []
+    for each in known_by:
+        for key in members(state, KEY_OF_SUBJECT, each):
+            return str(key)
     return f"handle/{driver}/{volume_id or 'name:' + volume_name}"
+
+
+def with_key_of_subject(state: State, known_by: str, key: str) -> State:
+    """The state in which calls about a subject are about the volume `key`, and no other any more."""
+    others = [(KEY_OF_SUBJECT, known_by, k, None) for k in members(state, KEY_OF_SUBJECT, known_by)]
+    links = relink(state.links, others, [(KEY_OF_SUBJECT, known_by, key, None)])
+    return state if links is state.links else replace(state, links=links)
+
+
+def is_known(state: State, driver: str, volume_id: str) -> bool:
+    """Whether any volume goes by that id."""
+    return bool(members(state, KEY_OF_SUBJECT, subject(driver, volume_id)))
 
 
 def mount_volume_keys(state: State, mount: Mount) -> set[str]:

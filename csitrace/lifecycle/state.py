@@ -85,6 +85,11 @@ class MountFact(msgspec.Struct, frozen=True):
     seq: int
     pod_uid: str = ""
 
+    @property
+    def name(self) -> str:
+        """What tells it from all other mounts, of all nodes."""
+        return f"{self.node_name}/{self.mount.mount_id}"
+
 
 class Use(msgspec.Struct, frozen=True):
     """One pod that uses a volume. `marks`: when each (step id, witness) was first done. `ended_at`: the pod object is gone."""

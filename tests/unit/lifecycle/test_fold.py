@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from csitrace.lifecycle.fold import fold
 from csitrace.lifecycle.history import KEYFRAME_EVERY, History
 from csitrace.lifecycle.row import volume_rows
-from csitrace.lifecycle.state import State
+from csitrace.lifecycle.state import State, StepStatus
 from csitrace.model import events
 from csitrace.model.events import TraceEvent, Witness
 from tests.story import Story, pod, straight_road, way_back_road
@@ -90,6 +90,20 @@ def test_history_lets_old_events_go_and_says_where_it_begins() -> None:
     assert history.event(1) is None
 
 
+def test_a_playhead_left_behind_by_the_history_gives_whole_states() -> None:
+    """A position that was looked at before its events were let go does not serve for those after it: none is skipped."""
+    history, state = History(events_kept=KEYFRAME_EVERY), State()
+    asked = KEYFRAME_EVERY + 5
+    for seq in range(1, KEYFRAME_EVERY * 2 + 1):
+        event = TraceEvent(seq=seq, observed_at=seq, occurred_at=seq, body=ROAD[seq % len(ROAD)].body)
+        history.append(event)
+        state = fold(state, event) if seq <= asked else state
+        if seq == KEYFRAME_EVERY - 10:
+            history.state_at(seq - 1)
+    assert history.first_seq == KEYFRAME_EVERY
+    assert history.state_at(asked) == state
+
+
 def test_changes_of_step_can_be_walked_forward_and_back() -> None:
     """Every change of the blocking step has a position, the same from both sides."""
     history = History()
@@ -144,3 +158,14 @@ def test_a_feed_that_says_who_it_is_stops_being_an_address() -> None:
     story.tell(events.SourceDown(witness=Witness.DRIVER, scope="unix:///f", reason="no such socket"))
     story.tell(events.SourceUp(witness=Witness.DRIVER, scope="d@n1", formerly="unix:///f"))
     assert [scope for _, scope in story.state.sources] == ["d@n1"]
+
+
+def test_a_mount_id_that_is_used_again_is_another_mount() -> None:
+    """The kernel gives the ids of mounts again: a volume does not keep a mount whose id is another's by now."""
+    story = dict(straight_road())["16b"]
+    assert [fact.role for fact in story.volume.mounts] == ["staging", "publish"]
+    story.mount("/var/lib/kubelet/pods/other/volumes/kubernetes.io~csi/pvc-other/mount", 101, minor=51)
+    assert [fact.role for fact in story.volume.mounts] == ["staging"]
+    story.mount("/somewhere/else", 100, minor=52)
+    assert story.volume.mounts == ()
+    assert story.statuses()["16b"] is not StepStatus.DONE
