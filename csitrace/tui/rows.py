@@ -72,16 +72,16 @@ def _finding(row: VolumeRow, now: int, width: int) -> Line:
 
 COLUMNS: tuple[Column[VolumeRow], ...] = (
     Column("", _sign, 1, 1),
-    Column("CLAIM", _claim, 18, 24, weight=2),
+    Column("CLAIM", _claim, 18, 20, weight=2),
     Column("DRIVER", _driver, 10, 16, priority=1, weight=1),
     Column(" ".join(PHASE_LETTERS), _phases, 7, 7),
     Column("STEP", _step, 14, 20, weight=1),
     Column("FOR", _for, 6, 6, right=True, ticks=True),
     Column("NODE", _node, 4, 9, priority=2),
-    Column("POD", _pod, 8, 12, priority=3, weight=1),
+    Column("POD", _pod, 8, 9, priority=3, weight=1),
     Column("OPS/s", _ops, 5, 6, priority=4, right=True),
     Column("p99", _p99, 5, 6, priority=5, right=True),
-    Column("FINDING", _finding, 16, 22, weight=6),
+    Column("FINDING", _finding, 16, 30, weight=6),
 )
 
 
