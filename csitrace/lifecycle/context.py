@@ -225,6 +225,11 @@ class Context:
             reason = source.reason
         return reason
 
+    def feed_silence(self, call: Call) -> str:
+        """Why the answer to a call would not be heard now; "" when it would: a driver runs on several nodes, each with a feed."""
+        source = self.source(Witness.DRIVER, f"{call.driver}@{call.node_name}")
+        return source.reason if source is not None and not source.up else ""
+
     def _concerns(self, call: Call, methods: tuple[str, ...], target: bool) -> bool:
         if call.method not in methods:
             return False

@@ -16,8 +16,8 @@ def pod_leaving(ctx: Context) -> Testimony | None:
         return None
     if ctx.pod.metadata.deletion_timestamp:
         return claims("pod is to be deleted", ctx.use.seq, ctx.pod.metadata.deletion_timestamp)
-    if ctx.use.ended_at is not None:
-        return Testimony(StepStatus.DONE, "pod is gone", ctx.use.ended_at, seq=ctx.use.ended_seq or 0)
+    if (gone := _pod_gone(ctx)) is not None:
+        return gone
     if ctx.pod.status.phase in ("Succeeded", "Failed"):
         return claims(f"pod {ctx.pod.status.phase}", ctx.use.seq)
     return pending("pod stays")
@@ -26,8 +26,8 @@ def pod_leaving(ctx: Context) -> Testimony | None:
 def containers_stopped(ctx: Context) -> Testimony | None:
     if ctx.use is None:
         return None
-    if ctx.use.ended_at is not None:
-        return Testimony(StepStatus.DONE, "pod is gone", ctx.use.ended_at, seq=ctx.use.ended_seq or 0)
+    if (gone := _pod_gone(ctx)) is not None:
+        return gone
     running = [status.name for status in containers_of(ctx) if status.state.running is not None]
     if running:
         return pending(f"still running: {', '.join(running)}", ctx.use.seq)
@@ -41,8 +41,8 @@ def publish_unmounted(ctx: Context) -> Testimony | None:
 def pod_deleted(ctx: Context) -> Testimony | None:
     if ctx.use is None:
         return None
-    if ctx.use.ended_at is not None:
-        return Testimony(StepStatus.DONE, "pod is gone", ctx.use.ended_at, seq=ctx.use.ended_seq or 0)
+    if (gone := _pod_gone(ctx)) is not None:
+        return gone
     return pending("pod object still there", ctx.use.seq)
 
 
@@ -51,7 +51,7 @@ def staging_unmounted(ctx: Context) -> Testimony | None:
 
 
 def kubelet_let_go(ctx: Context) -> Testimony | None:
-    if ctx.is_in_use is None:
+    if ctx.is_in_use is None or ctx.silence("Node"):
         return None
     if ctx.is_in_use:
         return pending("still in volumesInUse (updated every 10 s)")
@@ -61,7 +61,7 @@ def kubelet_let_go(ctx: Context) -> Testimony | None:
 def detach_asked(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is None:
-        return Testimony(StepStatus.DONE, "VolumeAttachment is gone")
+        return _attachment_gone(ctx, "VolumeAttachment is gone")
     if va.metadata.deletion_timestamp:
         return claims("VolumeAttachment is to be deleted", ctx.attachment_seq, va.metadata.deletion_timestamp)
     return pending("VolumeAttachment stays", ctx.attachment_seq)
@@ -70,7 +70,7 @@ def detach_asked(ctx: Context) -> Testimony | None:
 def controller_unpublished_claimed(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is None:
-        return Testimony(StepStatus.DONE, "VolumeAttachment is gone")
+        return _attachment_gone(ctx, "VolumeAttachment is gone")
     error = va.status.detach_error
     if error is not None:
         return claims(error.message, ctx.attachment_seq, error.time, StepStatus.FAILED)
@@ -79,7 +79,7 @@ def controller_unpublished_claimed(ctx: Context) -> Testimony | None:
 
 def attachment_gone(ctx: Context) -> Testimony | None:
     if ctx.attachment is None:
-        return Testimony(StepStatus.DONE, "none to the node")
+        return _attachment_gone(ctx, "none to the node")
     return pending("VolumeAttachment still there", ctx.attachment_seq)
 
 
@@ -99,8 +99,8 @@ def claim_deleted(ctx: Context) -> Testimony | None:
 
 
 def pv_released(ctx: Context) -> Testimony | None:
-    if ctx.volume.pv_gone_at is not None:
-        return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    if (gone := _pv_gone(ctx)) is not None:
+        return gone
     if ctx.pv is None:
         return None
     phase = ctx.pv.status.phase
@@ -110,8 +110,8 @@ def pv_released(ctx: Context) -> Testimony | None:
 
 
 def volume_deleted_claimed(ctx: Context) -> Testimony | None:
-    if ctx.volume.pv_gone_at is not None:
-        return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    if (gone := _pv_gone(ctx)) is not None:
+        return gone
     failed = ctx.last_event(("VolumeFailedDelete",))
     if (
         failed is not None and STILL_ATTACHED in failed.event.message
@@ -123,8 +123,25 @@ def volume_deleted_claimed(ctx: Context) -> Testimony | None:
 
 
 def pv_gone(ctx: Context) -> Testimony | None:
-    if ctx.volume.pv_gone_at is not None:
-        return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    if (gone := _pv_gone(ctx)) is not None:
+        return gone
     if ctx.pv is None:
         return None
     return pending(f"held by {', '.join(ctx.pv.metadata.finalizers) or 'nothing'}", ctx.volume.pv_seq)
+
+
+def _pod_gone(ctx: Context) -> Testimony | None:
+    if ctx.use is None or ctx.use.ended_at is None:
+        return None
+    return Testimony(StepStatus.DONE, "pod is gone", ctx.use.ended_at, seq=ctx.use.ended_seq or 0)
+
+
+def _pv_gone(ctx: Context) -> Testimony | None:
+    if ctx.volume.pv_gone_at is None:
+        return None
+    return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+
+
+def _attachment_gone(ctx: Context, text: str) -> Testimony | None:
+    """There is none that we know of, which says something only where they can be read."""
+    return None if ctx.silence("VolumeAttachment") else Testimony(StepStatus.DONE, text)

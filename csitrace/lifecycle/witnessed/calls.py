@@ -23,6 +23,9 @@ def call_answered(method: str, inverse: str = "", *, target: bool = False) -> At
                     StepStatus.PENDING, f"undone by {inverse}", newest.finished_at, Stamp.ORIGIN, newest.seq
                 )
             newest = ctx.last_call(method, target=target)
+        if newest is not None and newest.in_flight and (silence := ctx.feed_silence(newest)):
+            text = f"{newest.method} was in flight when its driver was last heard: {silence}"
+            return Testimony(StepStatus.UNKNOWN, text, newest.started_at, Stamp.ORIGIN, newest.seq)
         return _call_testimony(newest, len(ctx.calls(method, target=target))) if newest is not None else None
 
     return attest

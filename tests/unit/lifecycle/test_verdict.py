@@ -96,6 +96,33 @@ def test_a_call_in_flight_is_named_with_its_age() -> None:
     assert word.holder == f"kubelet {NODE} → driver"
 
 
+def test_a_call_whose_driver_fell_silent_is_not_said_to_be_in_flight() -> None:
+    """Whether it still is, nobody can tell: the driver's word is unknown, and says since when and why."""
+    story = story_at("15")
+    story.call("NodeStageVolume", volume_id=HANDLE, staging_target_path=STAGING)
+    story.tell(events.SourceDown(witness=Witness.DRIVER, scope=f"{DRIVER}@{NODE}", reason="no sign of life"))
+    word = story.verdict(later=90)
+    assert (word.severity, word.step_id) == (Severity.STUCK, "16a")
+    assert "in flight" not in word.sentence
+    (said,) = [fact.text for fact in word.evidence if fact.witness is Witness.DRIVER and "Stage" in fact.text]
+    assert said == "NodeStageVolume was in flight when its driver was last heard: no sign of life"
+
+
+def test_what_may_not_be_read_is_not_gone_either() -> None:
+    """On the way back, no VolumeAttachment where none may be read is not one that is gone; nor does an old Node tell of today."""
+    story = story_at("9")
+    for kind in ("VolumeAttachment", "Node"):
+        story.tell(
+            events.SourceDown(
+                witness=Witness.KUBERNETES, scope=kind, reason=f"may not list {kind}", denied=True
+            )
+        )
+    story.put(pod(NODE, "running", "Running", started=True))
+    story.put(pod(NODE, "terminated", "Running", started=True, deleting=True))
+    statuses = story.back_statuses()
+    assert [statuses[step] for step in ("b6", "b7", "b9")] == [StepStatus.UNKNOWN] * 3
+
+
 def test_a_driver_that_answered_ok_is_contradicted_by_the_kernel() -> None:
     """The driver says staged, the node has nothing mounted: the step is not done, since the kernel shows what is."""
     story = story_at("15").rpc("NodeStageVolume", staging_target_path=STAGING)
