@@ -23,7 +23,6 @@ class FuseRate:
     """Over the last `RATE_NS`: operations a second, and upper bounds of latency in ns (None without operations)."""
 
     ops_per_second: float
-    bytes_per_second: float
     p50_ns: int | None
     p99_ns: int | None
 
@@ -59,10 +58,8 @@ def rate(counts: Iterable[FuseState], now: int, op: str = "") -> FuseRate | None
                         total = total + count
     if not heard:
         return None
-    seconds = RATE_NS / SECOND
     return FuseRate(
-        total.count / seconds,
-        total.bytes / seconds,
+        total.count / (RATE_NS / SECOND),
         percentile_ns(total.buckets, 0.5),
         percentile_ns(total.buckets, 0.99),
     )

@@ -5,7 +5,7 @@ from csitrace.lifecycle.fuse import fuse_states, rate, unexpected_errors
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.state import State, StepStatus, Volume
 from csitrace.lifecycle.steps import PHASE_STEPS, STEP_BY_ID
-from csitrace.lifecycle.verdict import Standing, standing, verdict
+from csitrace.lifecycle.verdict import Standing, standing, verdict_of
 from csitrace.lifecycle.views import Severity, StepView, VolumeRow
 from csitrace.model.times import SECOND
 
@@ -32,7 +32,7 @@ def volume_rows(state: State, now: int) -> list[VolumeRow]:
 def volume_row(state: State, volume: Volume, now: int) -> VolumeRow:
     """One volume's row at `now`."""
     where = standing(state, volume)
-    word = verdict(state, volume, now)
+    word = verdict_of(state, volume, where, now)
     step = STEP_BY_ID.get(word.step_id)
     connections = fuse_states(state, volume) if volume.gone_at is None else ()
     counted = bool(connections) and not Context(state, volume, where.use).driver_silence

@@ -101,9 +101,13 @@ def standing(state: State, volume: Volume) -> Standing:
 
 def verdict(state: State, volume: Volume, now: int) -> Verdict:
     """The blocking step in one sentence. `now` decides only how long something takes, never what is."""
+    return verdict_of(state, volume, standing(state, volume), now)
+
+
+def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
+    """The verdict on a volume of which it is known where it stands."""
     if volume.gone_at is not None:
         return Verdict(Severity.GONE, "b13", "gone: nothing of it is left", since=volume.gone_at)
-    where = standing(state, volume)
     ctx = Context(state, volume, where.use)
     if where.current is None:
         return _in_use(state, volume, where, now)
