@@ -30,13 +30,15 @@ class Session:
 
     @property
     def position(self) -> int:
-        """The playhead: the seq of the last event that is shown."""
-        return self.history.tail_seq if self.following else self._position
+        """The playhead: the seq of the last event that is shown. Held, it moves on with the history's beginning."""
+        if self.following:
+            return self.history.tail_seq
+        return max(self._position, self.history.first_seq)
 
     @property
     def state(self) -> State:
         """The state at the playhead."""
-        return self.history.tail if self.following else self.history.state_at(self._position)
+        return self.history.tail if self.following else self.history.state_at(self.position)
 
     @property
     def now(self) -> int:

@@ -1,5 +1,6 @@
 """The facts that concern one volume, found a little at a time so that a long history never holds up the screen."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 
 from csitrace.lifecycle.filter import Filter
@@ -39,13 +40,18 @@ class FactList:
         if playhead.seq < self._last:
             self._found = [event for event in self._found if event.seq <= playhead.seq]
         elif playhead.seq > self._last:
-            self._found = self._found + wanted(self._last + 1, playhead.seq)
+            self._found = self._kept() + wanted(self._last + 1, playhead.seq)
         self._last = playhead.seq
         if not self.complete:
             start = max(self._first - CHUNK, self._watched.facts.first_seq, 1)
             self._found = wanted(start, self._first - 1) + self._found
             self._first = start
         return self._found
+
+    def _kept(self) -> list[TraceEvent]:
+        """What was found, without what the history has let go since: a volume may be looked at for days."""
+        let_go = bisect_right(self._found, self._watched.facts.first_seq, key=lambda event: event.seq)
+        return self._found[let_go:]
 
     def _wanted(
         self, concerns: Callable[[TraceEvent], bool], chosen: Filter[TraceEvent]

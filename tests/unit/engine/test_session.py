@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from csitrace.engine.merge import merge
 from csitrace.engine.session import MAX_SKEW_NS, Session
+from csitrace.lifecycle.history import KEYFRAME_EVERY, History
 from csitrace.model import events
 from csitrace.model.events import Body, Observation, Stamp, Witness
 
@@ -111,6 +112,15 @@ def test_the_playhead_follows_until_it_is_put_somewhere() -> None:
     session.follow()
     session.take([Observation(body=mark("4"))])
     assert (session.position, session.mode) == (4, "LIVE")
+
+
+def test_a_held_playhead_moves_on_with_the_historys_beginning() -> None:
+    """What it was put on may be let go meanwhile: its position is that of the state that is shown."""
+    session = Session("test", history=History(events_kept=KEYFRAME_EVERY))
+    session.take([Observation(body=mark("early"))])
+    session.pause()
+    session.take([Observation(body=mark("later"))] * (KEYFRAME_EVERY * 3))
+    assert session.position == session.state.seq == session.history.first_seq > 1
 
 
 def test_while_paused_time_stands_still() -> None:
