@@ -143,11 +143,12 @@ class Context:
 
     @property
     def other_pods_on_node(self) -> bool:
-        """Another living pod uses the volume on the same node: it stays staged and attached for that one."""
+        """Another pod, not ended, uses the volume on the same node: it stays staged and attached for that one."""
         return any(
             use.pod_uid != (self.use.pod_uid if self.use else "")
             and use.node_name == self.node_name
             and use.ended_at is None
+            and not use.is_finished
             for use in self.volume.uses
         )
 

@@ -106,6 +106,11 @@ class Use(msgspec.Struct, frozen=True):
     def pod_uid(self) -> str:
         return self.pod.uid
 
+    @property
+    def is_finished(self) -> bool:
+        """The pod's containers have ended for good: kubelet lets its volumes go, while the object may stay for ever."""
+        return self.pod.status.phase in ("Succeeded", "Failed")
+
 
 class EventFact(msgspec.Struct, frozen=True):
     """A Kubernetes Event about one of the volume's objects, with the seq of its latest version."""

@@ -78,6 +78,11 @@ def _still_used_here(ctx: Context) -> str:
     return "another pod on the node uses it" if ctx.other_pods_on_node else ""
 
 
+def _pod_stays(ctx: Context) -> str:
+    finished = ctx.use is not None and ctx.use.ended_at is None and ctx.use.is_finished
+    return "the pod has ended; nobody asked to delete it" if finished and not ctx.is_leaving else ""
+
+
 def _no_unstage(ctx: Context) -> str:
     return _still_used_here(ctx) or _no_stage(ctx)
 
@@ -216,7 +221,7 @@ BACKWARD: tuple[Step, ...] = (
     ),
     Step(
         "b4", BACK, "pod deleted", _KUBELET, {K: back.pod_deleted}, (_POD,),
-        "kubelet to let the pod object go",
+        "kubelet to let the pod object go", not_applicable=_pod_stays,
     ),
     Step(
         "b5", BACK, "NodeUnstageVolume", f"{_KUBELET} → driver",

@@ -88,7 +88,7 @@ class Standing:
 
 def standing(state: State, volume: Volume) -> Standing:
     """Where the volume stands for the pod that has come least far; on the way back when nothing wants it any more."""
-    living = [use for use in volume.uses if use.ended_at is None and not _finished(use)]
+    living = [use for use in volume.uses if use.ended_at is None and not use.is_finished]
     staying = [use for use in living if not use.pod.is_terminating]
     if staying:
         return min((_forward(state, volume, use) for use in staying), key=_progress)
@@ -123,10 +123,6 @@ def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdi
         _evidence(where, step),
         _command(ctx, step.step_id),
     )
-
-
-def _finished(use: Use) -> bool:
-    return use.pod.status.phase in ("Succeeded", "Failed")
 
 
 def _forward(state: State, volume: Volume, use: Use | None) -> Standing:

@@ -18,7 +18,7 @@ def pod_leaving(ctx: Context) -> Testimony | None:
         return claims("pod is to be deleted", ctx.use.seq, ctx.pod.metadata.deletion_timestamp)
     if (gone := _pod_gone(ctx)) is not None:
         return gone
-    if ctx.pod.status.phase in ("Succeeded", "Failed"):
+    if ctx.use.is_finished:
         return claims(f"pod {ctx.pod.status.phase}", ctx.use.seq)
     return pending("pod stays")
 

@@ -16,6 +16,7 @@ from tests.story import (
     NODE,
     PV_NAME,
     STAGING,
+    TARGET,
     Story,
     attachment,
     claim,
@@ -240,6 +241,18 @@ def test_a_busy_fuse_daemon_is_no_finding() -> None:
     assert row.ops_per_second is not None
     assert row.ops_per_second > 0
     assert row.p99_ns == 8_000
+
+
+def test_a_pod_that_has_ended_holds_nothing_up() -> None:
+    """A finished Job's pod may stay for ever: once its volume is unmounted and detached, the volume is at rest."""
+    story = story_at("17").put(pod(NODE, "terminated", "Succeeded", started=True))
+    assert story.verdict().step_id == "b3"
+    story.rpc("NodeUnpublishVolume", target_path=TARGET).unmount(TARGET, 101)
+    assert story.verdict().step_id == "b5"
+    story.rpc("NodeUnstageVolume", staging_target_path=STAGING).unmount(STAGING, 100).put(node())
+    story.remove(attachment(attached=True, deleting=True))
+    word = story.verdict(later=86_400)
+    assert (word.severity, word.sentence) == (Severity.WAITING, "bound; no pod uses it")
 
 
 def test_still_attached_is_the_noise_of_every_teardown() -> None:
