@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from csitrace.lifecycle import retention
+from csitrace.lifecycle import index, retention
 from csitrace.lifecycle.fold import fold
 from csitrace.lifecycle.history import History
 from csitrace.lifecycle.index import inline_handle
@@ -98,6 +100,35 @@ def test_nothing_grows_while_volumes_come_and_go(monkeypatch: pytest.MonkeyPatch
     assert after[-1]["volumes"] == GONE_KEPT
     assert (after[-1]["fuse"], after[-1]["fuse of"], after[-1]["calls"]) == (0, 0, 2 * GONE_KEPT)
     assert not state.anomalies
+
+
+LIVES = [event for life in lives(3) for event in life]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, len(LIVES) - 1), max_size=150))
+def test_no_order_of_facts_leaves_an_end_loose(order: list[int]) -> None:
+    """Facts of several lives in any order, lost or told twice, hardly any volume kept: every index names what is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "GONE_KEPT", 1)
+        state = State()
+        for seq, place in enumerate(order, 1):
+            state = fold(state, replace(LIVES[place], seq=seq))
+    for (relation, key), group in state.links.items():
+        assert group
+        if relation == index.FUSE_OF:
+            assert all(state.fuse[identity].volume_id == key for identity in group)
+        if relation in (index.MOUNTS_OF, index.MOUNTS_ON):
+            assert all(member in state.mounts for member in group)
+        if relation == index.SUBJECTS_OF:
+            assert key in state.volumes
+    known = {
+        s for (relation, _), group in state.links.items() if relation == index.SUBJECTS_OF for s in group
+    }
+    assert set(state.calls) <= known
+    for (instance, call_id), subject in state.in_flight.items():
+        calls = state.calls[subject]
+        assert any((c.instance, c.call_id) == (instance, call_id) and c.in_flight for c in calls)
 
 
 def test_a_history_remembers_no_steps_of_volumes_that_are_gone() -> None:
