@@ -72,9 +72,11 @@ def _worst_first(row: VolumeRow) -> tuple[int, str, str]:
 
 def _step_title(severity: Severity, sentence: str, where: Standing, title: str) -> str:
     """The step's name; where nothing is waited for, how the volume rests."""
-    if where.current is None and severity is not Severity.GONE:
+    if severity is Severity.GONE:
+        return "gone"
+    if where.current is None:
         return "in use" if where.use is not None else "at rest"
-    return sentence if severity in (Severity.WAITING, Severity.GONE) else title
+    return sentence if severity is Severity.WAITING else title
 
 
 def _phases(state: State, volume: Volume, where: Standing) -> Phases:

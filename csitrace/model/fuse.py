@@ -29,10 +29,6 @@ class OpCount(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
             buckets=_add_buckets(self.buckets, other.buckets),
         )
 
-    @property
-    def error_count(self) -> int:
-        return sum(self.errors.values())
-
 
 class DaemonStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The process that serves a FUSE connection.

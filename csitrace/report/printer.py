@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from csitrace.engine.session import Session
 from csitrace.lifecycle.filter import Filter, parse_volume_filter
 from csitrace.lifecycle.rowcache import RowCache
+from csitrace.lifecycle.state import State
 from csitrace.lifecycle.views import VolumeRow, WitnessView
 from csitrace.lifecycle.witnesses import witness_views
+from csitrace.model.kinds import KIND_BY_NAME
+from csitrace.model.times import SECOND
 from csitrace.report.changes import Change, Follower
 from csitrace.report.lines import json_line, text_line
 
@@ -17,6 +20,9 @@ PACE_SECONDS = 0.2
 
 QUIET_SECONDS = 1.0
 """Without any fact, time alone makes things slow or stuck: it is looked at this often."""
+
+BEGIN_SECONDS = 3.0
+"""How long lines wait, at the most, until everyone who is heard has told what there is: half a picture is full of unknowns."""
 
 
 async def print_changes(
@@ -61,16 +67,19 @@ class Printer:
         changed = asyncio.Event()
         unsubscribe = self._session.on_change(changed.set)
         taking_in = asyncio.ensure_future(take_in())
+        begun, latest = False, self._session.clock() + int(BEGIN_SECONDS * SECOND)
         try:
             while not taking_in.done():
                 await self._wait(changed, taking_in)
                 changed.clear()
-                self.print_changes()
+                begun = begun or has_begun(self._session.state) or self._session.clock() >= latest
+                if begun:
+                    self.print_changes()
+            self.print_changes()
             await taking_in
         finally:
             taking_in.cancel()
             unsubscribe()
-        self.print_changes()
 
     async def _wait(self, changed: asyncio.Event, taking_in: "asyncio.Future[None]") -> None:
         """Until something changed, but no longer than `QUIET_SECONDS`, and no less than `PACE_SECONDS`."""
@@ -90,6 +99,14 @@ class Printer:
         self._problems = problems
         for change in self._follower.update(self._rows.rows(state, now), now):
             self._write(self._line(change, now))
+
+
+def has_begun(state: State) -> bool:
+    """Whether every kind of object, and every other source that was heard of, has told all there is, or why it cannot."""
+    told = [scope for (_, scope), source in state.sources.items() if source.listed or not source.up]
+    return (
+        len(told) == len(state.sources) and {scope.partition("/")[0] for scope in told} >= KIND_BY_NAME.keys()
+    )
 
 
 def _problems(views: tuple[WitnessView, ...]) -> list[str]:

@@ -10,8 +10,8 @@ from csitrace.engine.session import Session
 from csitrace.errors import FilterError, UnreachableError
 from csitrace.model import events
 from csitrace.model.events import TraceEvent, Witness
-from csitrace.report.printer import print_changes
-from tests.story import Story, straight_road
+from csitrace.report.printer import has_begun, print_changes
+from tests.story import DRIVER, NODE, Story, straight_road
 
 
 def session_of(story: Story) -> Session:
@@ -63,3 +63,19 @@ async def test_a_wrong_filter_is_an_error_before_anything_runs() -> None:
     """The filter is read first."""
     with pytest.raises(FilterError):
         await print_changes(Session("test"), asyncio.Event().wait, "drivr:x")  # type: ignore[arg-type]  # never awaited
+
+
+def test_lines_begin_when_everyone_has_told_what_there_is() -> None:
+    """A volume seen before its other objects are listed would be a line full of unknowns: the first line waits for the lists."""
+    story = Story()
+    assert not has_begun(story.state)
+    story.tell(events.SourceUp(witness=Witness.KERNEL, scope="n1"))
+    story.tell(events.ListCompleted(witness=Witness.KERNEL, scope="n1"))
+    assert not has_begun(story.state)
+    story.hear_everyone()
+    story.tell(events.ListCompleted(witness=Witness.DRIVER, scope=f"{DRIVER}@{NODE}"))
+    assert has_begun(story.state)
+    story.tell(
+        events.SourceDown(witness=Witness.KUBERNETES, scope="Pod", reason="may not list pods", denied=True)
+    )
+    assert has_begun(story.state)
