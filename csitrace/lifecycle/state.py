@@ -220,11 +220,11 @@ class SourceState(msgspec.Struct, frozen=True):
 
 
 class Anomaly(msgspec.Struct, frozen=True):
-    """A step the CSI specification does not allow, or a fact that fits nothing. A value, never an exception."""
+    """A step the CSI specification does not allow. A value, never an exception. `subject`: the volume as its driver knows it."""
 
     seq: int
     at: int
-    key: str
+    subject: str
     text: str
 
 

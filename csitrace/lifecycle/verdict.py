@@ -5,6 +5,7 @@ Only the blocking step is named here; why it blocks (root causes across objects)
 
 from dataclasses import dataclass
 
+from csitrace.lifecycle import index
 from csitrace.lifecycle.context import WAIT_FOR_FIRST_CONSUMER, Context
 from csitrace.lifecycle.fuse import fuse_states, trouble
 from csitrace.lifecycle.ladder import SETTLED, current_step, ladder, way_back
@@ -120,7 +121,7 @@ def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdi
         _sentence(ctx, step, severity, since, now),
         step.actor,
         since,
-        _evidence(where, step),
+        _evidence(where, step) + _anomalies(state, volume),
         _command(ctx, step.step_id),
     )
 
@@ -240,9 +241,17 @@ def _in_use(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
             since = connection.waiting_since or connection.changed_at
             evidence = Evidence(Witness.KERNEL, problem, connection.changed_seq, connection.changed_at)
             command = _command(Context(state, volume, where.use), step_id)
-            return Verdict(Severity.STUCK, step_id, problem, "FUSE daemon", since, (evidence,), command)
+            found = (evidence, *_anomalies(state, volume))
+            return Verdict(Severity.STUCK, step_id, problem, "FUSE daemon", since, found, command)
     text = "in use" if where.use is not None and not where.going else "at rest"
-    return Verdict(Severity.OK, step_id, text, "", since)
+    return Verdict(Severity.OK, step_id, text, "", since, _anomalies(state, volume))
+
+
+def _anomalies(state: State, volume: Volume) -> tuple[Evidence, ...]:
+    """What the driver was seen to answer against the specification, the latest last."""
+    subject = index.subject(volume.driver, volume.volume_id)
+    told = (anomaly for anomaly in state.anomalies if anomaly.subject == subject)
+    return tuple(Evidence(Witness.DRIVER, anomaly.text, anomaly.seq, anomaly.at) for anomaly in told)
 
 
 def _command(ctx: Context, step_id: str) -> str:

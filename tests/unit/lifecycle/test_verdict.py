@@ -283,3 +283,11 @@ def test_a_driver_alone_is_enough_to_show_a_volume() -> None:
     assert row.severity is Severity.UNKNOWN
     story.rpc("DeleteVolume")
     assert story.volume.gone_at is not None
+
+
+def test_what_csi_does_not_allow_is_evidence() -> None:
+    """A driver that answers OK to detaching a published volume: the fact stands in the volume's evidence, by its seq."""
+    story = story_at("17").rpc("ControllerUnpublishVolume", node_id=NODE)
+    found = [evidence for evidence in story.verdict().evidence if "CSI does not allow" in evidence.text]
+    assert [evidence.witness for evidence in found] == [Witness.DRIVER]
+    assert found[0].seq == story.state.seq
