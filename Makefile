@@ -20,12 +20,13 @@ help: ## this list
 define need
 	@missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  if [ "$$(id -u)" = 0 ]; then echo "installing Debian packages:$$missing" >&2; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else echo "missing Debian packages; run: sudo apt-get install -y$$missing" >&2; exit 1; fi; fi
 endef
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(call need,$(DEBIAN))
+	@echo "setting up $(VENV): once, about a minute" >&2
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
 	@$(PYTHON) -m pip install -q -U 'pip>=25.1'
 	@$(PYTHON) -m pip install -q -c constraints.txt -e '.[driver]' --group dev

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 
 DEFAULT_KUBELET_ROOT = "/var/lib/kubelet"
 
+SCENARIO_NAMES = (
+    "healthy",
+    "wait-for-consumer",
+    "stuck-attach",
+    "failing-stage",
+    "hung-fuse",
+    "teardown",
+    "mixed",
+)
+"""The demo's scenarios, named here too so that `--help` need not load the lab."""
+
 INTERRUPTED = 130
 """128 + SIGINT, as shells count a program that Ctrl-C ended."""
 
@@ -91,7 +102,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         description="An embedded control plane, the reference driver, real gRPC and real FUSE mounts, and the screen on them.",
         epilog=EXIT_CODES,
     )
-    demo.add_argument("--scenario", default="mixed", metavar="NAME", help="what happens (default: mixed)")
+    demo.add_argument(
+        "--scenario",
+        default="mixed",
+        metavar="NAME",
+        help=f"what happens: {', '.join(SCENARIO_NAMES)} (default: mixed)",
+    )
     _add_view_flags(demo)
     demo.set_defaults(run=_demo)
     return parser
@@ -272,7 +288,8 @@ async def _run_demo(sandbox: "Sandbox", arguments: argparse.Namespace) -> int:
     async with running_lab(sandbox, arguments.scenario) as lab:
         cluster = await KubernetesSource.open(ConnectionOptions(kubeconfig=lab.ready.kubeconfig))
         sources: list[Source] = [cluster, *local_sources(lab.ready.kubelet_root, lab.ready.node_name, [])]
-        return await show(Session(f"demo {arguments.scenario}"), sources, arguments.output, arguments.filter)
+        title = f"demo {arguments.scenario}" + (f" ({sandbox.missing})" if sandbox.missing else "")
+        return await show(Session(title), sources, arguments.output, arguments.filter)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def _isolate() -> str:
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return f"no mounts: /dev/fuse cannot be opened ({error.strerror})"
+        return f"no mounts: /dev/fuse cannot be opened ({error.strerror}); run as root, or chmod 666 it"
     return ""
 
 

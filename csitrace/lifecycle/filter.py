@@ -84,8 +84,8 @@ PHASE_NAMES = ("created", "node_ready", "vol_ready", "published")
 
 
 def volume_names(row: VolumeRow) -> tuple[str, ...]:
-    """The names a bare word is looked for in."""
-    return (row.display_name, row.pv_name, row.driver, *row.node_names, *row.pods)
+    """The names a bare word is looked for in; how it fares (stuck, slow, unknown, moving, waiting, ok, gone) is one of them."""
+    return (row.display_name, row.pv_name, row.driver, *row.node_names, *row.pods, row.severity.name.lower())
 
 
 def _age(row: VolumeRow, now: int) -> float | None:

@@ -346,7 +346,17 @@ def _heard(state: State, event: TraceEvent, witness: Witness, scope: str, namesp
 
 
 def _fuse(state: State, event: TraceEvent, body: FuseCounted | FuseOpSampled | FuseObserved) -> Folded:
-    return fold_fuse(state, event, body), ()
+    return fold_fuse(_fuse_heard(state, event, body.node_name), event, body), ()
+
+
+def _fuse_heard(state: State, event: TraceEvent, node_name: str) -> State:
+    """Who told a FUSE fact: the node's kernel source looks itself, drivers bring theirs from their own clock."""
+    if event.stamp is not Stamp.ORIGIN:
+        return _heard(state, event, Witness.KERNEL, node_name)
+    feeds = [
+        scope for who, scope in state.sources if who is Witness.DRIVER and scope.endswith(f"@{node_name}")
+    ]
+    return _heard(state, event, Witness.DRIVER, feeds[0]) if len(feeds) == 1 else state
 
 
 def _marked(state: State, event: TraceEvent, body: Marked) -> Folded:

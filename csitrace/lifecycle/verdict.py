@@ -9,7 +9,7 @@ from csitrace.lifecycle import index
 from csitrace.lifecycle.context import WAIT_FOR_FIRST_CONSUMER, Context
 from csitrace.lifecycle.fuse import fuse_states, trouble
 from csitrace.lifecycle.ladder import SETTLED, current_step, ladder, way_back
-from csitrace.lifecycle.state import State, StepStatus, Use, Volume
+from csitrace.lifecycle.state import FuseState, State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import attention_order
 from csitrace.lifecycle.views import Evidence, Severity, StepView, Verdict
 from csitrace.model.events import Witness
@@ -240,11 +240,18 @@ def _in_use(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
         if problem := trouble(connection, now):
             since = connection.waiting_since or connection.changed_at
             evidence = Evidence(Witness.KERNEL, problem, connection.changed_seq, connection.changed_at)
-            command = _command(Context(state, volume, where.use), step_id)
+            command = _look_at(connection)
             found = (evidence, *_anomalies(state, volume))
             return Verdict(Severity.STUCK, step_id, problem, "FUSE daemon", since, found, command)
     text = "in use" if where.use is not None and not where.going else "at rest"
     return Verdict(Severity.OK, step_id, text, "", since, _anomalies(state, volume))
+
+
+def _look_at(connection: FuseState) -> str:
+    """What shows more of a daemon that does not serve, on its node: whether it is stopped (T), and what it waits in."""
+    pid = connection.daemon.pid if connection.daemon is not None else 0
+    who = f"-p {pid}" if pid else "-e"
+    return f"ps -o pid,stat,wchan:24,args {who}   # on node {connection.node_name}"
 
 
 def _anomalies(state: State, volume: Volume) -> tuple[Evidence, ...]:

@@ -46,10 +46,14 @@ class DaemonStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_def
     exited: str = ""
 
 
+UNBOUNDED_NS = (1_000 << (BUCKETS - 2)) + 1
+"""What stands for "slower than the last bound": 1 ns more than it."""
+
+
 def percentile_ns(buckets: tuple[int, ...], fraction: float) -> int | None:
     """Upper bound in ns of the latency that `fraction` of the operations stayed below; None without operations.
 
-    For the last, unbounded bucket the answer is its lower bound: "at least this".
+    `UNBOUNDED_NS` where they were slower than any bound.
     """
     total = sum(buckets)
     if not total:
@@ -58,7 +62,7 @@ def percentile_ns(buckets: tuple[int, ...], fraction: float) -> int | None:
     for index, count in enumerate(buckets):
         seen += count
         if count and seen >= wanted:
-            return 1_000 << min(index, BUCKETS - 2)
+            return 1_000 << index if index < BUCKETS - 1 else UNBOUNDED_NS
     return None
 
 

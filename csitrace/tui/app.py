@@ -95,6 +95,7 @@ class CsitraceApp(App[None]):
     def action_change(self, direction: int) -> None:
         key = self.screen.key if isinstance(self.screen, VolumeScreen) else ""
         if not self.watched.jump_change(direction, key):
+            self.clear_notifications()
             self.notify("No further change of a stage." if direction > 0 else "No earlier change of a stage.")
         self.frames.request()
 

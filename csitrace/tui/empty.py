@@ -13,7 +13,7 @@ def empty_lines(overview: Overview, filter_text: str) -> list[Line]:
         return _all_filtered(len(overview.rows), filter_text)
     kubernetes = [view for view in overview.witnesses if view.witness is Witness.KUBERNETES]
     if any(view.total and not view.up for view in kubernetes):
-        return [*_not_heard(), *_problems(overview.witnesses)]
+        return [*_not_heard(overview.witnesses), *_problems(overview.witnesses)]
     lines = [
         line(("No CSI volumes yet.", Tone.STRONG)),
         line(),
@@ -39,13 +39,29 @@ def _all_filtered(count: int, filter_text: str) -> list[Line]:
     ]
 
 
-def _not_heard() -> list[Line]:
+def _not_heard(witnesses: tuple[WitnessView, ...]) -> list[Line]:
+    """What to try depends on why: a refusal is a matter of rights, all else one of reaching the server."""
+    problems = [
+        problem for view in witnesses if view.witness is Witness.KUBERNETES for problem in view.problems
+    ]
+    denied = [problem for problem in problems if ": may not " in problem]
+    hints = _WITHOUT_RIGHTS if denied else _WITHOUT_ANSWER
     return [
         line(("Kubernetes is not heard: whether there are volumes is unknown.", Tone.STRONG)),
         line(),
-        line("Check with:  kubectl auth can-i list persistentvolumeclaims --all-namespaces"),
-        line("With rights in one namespace only, name it:  csitrace watch -n NAMESPACE"),
+        *(line(hint) for hint in hints),
     ]
+
+
+_WITHOUT_RIGHTS = (
+    "Check with:  kubectl auth can-i list persistentvolumeclaims --all-namespaces",
+    "With rights in one namespace only, name it:  csitrace watch -n NAMESPACE",
+)
+
+_WITHOUT_ANSWER = (
+    "It is tried again all the time. Check with:  kubectl cluster-info",
+    "Which cluster is meant:  kubectl config current-context",
+)
 
 
 def _problems(witnesses: tuple[WitnessView, ...]) -> list[Line]:

@@ -8,7 +8,7 @@ from csitrace.model.events import FuseOpSampled, Stamp, Witness
 from csitrace.model.fuse import OpCount
 from csitrace.model.times import SECOND, format_duration
 from csitrace.tui.lines import Line, Span, Tone, fit, line, wrap
-from csitrace.tui.text import clock_text, moment_text, seconds_text, size_text, sparkline
+from csitrace.tui.text import clock_text, latency_text, moment_text, seconds_text, size_text, sparkline
 from csitrace.tui.watched import Detail
 
 _LABEL = 10
@@ -154,7 +154,7 @@ def _table(connection: FuseState, now: int, width: int, silent: bool) -> list[Li
         )
         lines.append(line(
             fit(line((f" {name or 'all'}", Tone.PLAIN if name else Tone.STRONG)), 13), f"{per_second:>7}  ",
-            (f"{bars:<{history}}", Tone.MOVING), f"  {format_duration(p50):>6} {format_duration(p99):>6} ",
+            (f"{bars:<{history}}", Tone.MOVING), f"  {latency_text(p50):>6} {latency_text(p99):>6} ",
             f"{total.count:>9,} {size_text(total.bytes) if total.bytes else '-':>8}  ", (errors, Tone.UNKNOWN),
         ))  # fmt: skip
     return lines

@@ -7,6 +7,7 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen
 
 from csitrace.lifecycle.filter import VOLUME_FIELDS
+from csitrace.model.events import Stamp, Witness
 from csitrace.tui.block import Block
 from csitrace.tui.keys import Scope, keys_of
 from csitrace.tui.lines import Line, Tone, fit, line, wrap
@@ -21,6 +22,17 @@ from csitrace.tui.signs import (
 )
 
 _LEFT = 14
+
+_WHO = {
+    Witness.KUBERNETES: "the cluster's objects show",
+    Witness.DRIVER: "the driver was asked and answered",
+    Witness.KERNEL: "the node's kernel shows",
+}
+
+_STAMPS = {
+    Stamp.SERVER: "the server's own time, in whole seconds",
+    Stamp.INFERRED: "concluded from other facts: nobody saw it happen",
+}
 
 
 class HelpScreen(ModalScreen[None]):
@@ -59,11 +71,9 @@ def help_lines(now: int, width: int) -> list[Line]:
     lines += _section(
         "Phases", [(line(letter), text) for letter, text in zip(PHASE_LETTERS, phases, strict=True)], width
     )
-    letters = [(line(letter), f"what the {witness} says") for witness, letter in WITNESS_LETTERS.items()]
+    letters = [(line(letter), f"what {_WHO[witness]}") for witness, letter in WITNESS_LETTERS.items()]
     lines += _section("Witnesses", letters, width)
-    stamps = [
-        (line(sign), f"a time that is {stamp}, not seen to happen") for stamp, sign in STAMP.items() if sign
-    ]
+    stamps = [(line(sign), _STAMPS[stamp]) for stamp, sign in STAMP.items() if sign]
     lines += _section("Before a time", stamps, width)
     fields = [
         (line((name, Tone.STRONG)), f"{field.meaning} ({field.kind.value})")

@@ -6,11 +6,10 @@ from typing import Any
 
 from csitrace.lifecycle.filter import Filter
 from csitrace.lifecycle.views import Severity, VolumeRow
-from csitrace.model.times import format_duration
 from csitrace.tui.columns import Column
 from csitrace.tui.lines import Line, Tone, line, shorten_middle
 from csitrace.tui.signs import PHASE_LETTERS, SEVERITY, phase_strip
-from csitrace.tui.text import seconds_text
+from csitrace.tui.text import latency_text, seconds_text
 
 FINDING_TONES = {Severity.STUCK: Tone.BAD, Severity.SLOW: Tone.UNKNOWN, Severity.UNKNOWN: Tone.UNKNOWN}
 
@@ -62,7 +61,7 @@ def _ops(row: VolumeRow, now: int, width: int) -> Line:
 
 def _p99(row: VolumeRow, now: int, width: int) -> Line:
     told = row.p99_ns if row.severity is not Severity.GONE else None
-    return line((format_duration(told), _tone(row)))
+    return line((latency_text(told), _tone(row)))
 
 
 def _finding(row: VolumeRow, now: int, width: int) -> Line:
@@ -87,7 +86,7 @@ COLUMNS: tuple[Column[VolumeRow], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A way to sort the list. `key` depends on the row alone, not on the time."""
+    """A way to sort the list; what is gone comes last in each. `key` depends on the row alone, not on the time."""
 
     name: str
     key: Callable[[VolumeRow], Any]
@@ -117,7 +116,7 @@ class Arrangement:
     ) -> Sequence[VolumeRow]:
         """The rows that pass, in order. The answer is another list than the last one, unless nothing changed."""
         if not self._replaced(rows, order, chosen):
-            self._shown = sorted(rows, key=order.key)
+            self._shown = sorted(rows, key=lambda row: (row.severity is Severity.GONE, order.key(row)))
             self._places = {row.key: place for place, row in enumerate(self._shown)}
             if chosen:
                 self._shown = [row for row in self._shown if chosen.matches(row, now)]

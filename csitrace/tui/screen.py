@@ -49,6 +49,7 @@ class WatchScreen(Screen[None]):
             self.notify("There is no command to run for this volume.")
             return
         self.app.copy_to_clipboard(command)
+        self.app.clear_notifications()
         self.notify(f"Copied: {command}", markup=False)
 
     def tick(self, now: int) -> None:

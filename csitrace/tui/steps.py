@@ -64,7 +64,7 @@ STEP_COLUMNS: tuple[Column[StepView], ...] = (
     Column("STEP", _title, 20, 25),
     Column("WHO ACTS", lambda step, now, width: line((step.actor, Tone.DIM)), 14, 29, priority=1),
     Column("AT", lambda step, now, width: line(moment_text(step.at, step.stamp, now)), 12, 13),
-    Column("TOOK", lambda step, now, width: line(format_duration(step.took_ns) if step.took_ns else ""), 6, 6,
+    Column("AFTER", lambda step, now, width: line(format_duration(step.took_ns) if step.took_ns else ""), 6, 6,
            right=True),
     Column(" ".join(WITNESS_LETTERS[witness] for witness in Witness), _testimony_signs, 5, 5),
     Column("", _note, 16, 24, weight=1),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from csitrace.model.events import Stamp
+from csitrace.model.fuse import UNBOUNDED_NS
 from csitrace.model.times import DAY, SECOND, format_duration, format_rfc3339
 from csitrace.tui.signs import STAMP
 
@@ -21,6 +22,12 @@ def moment_text(at: int | None, stamp: Stamp, now: int) -> str:
     text = format_rfc3339(at)
     shown = text[:10] if now - at >= DAY else text[11:23] if stamp is not Stamp.SERVER else text[11:19]
     return STAMP[stamp] + shown
+
+
+def latency_text(duration_ns: int | None) -> str:
+    """A percentile: `1.0ms`; `>4.2s` where all that is known is that it was slower than any bound."""
+    sign = ">" if duration_ns == UNBOUNDED_NS else ""
+    return sign + format_duration(duration_ns)
 
 
 def seconds_text(duration_ns: int) -> str:

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from csitrace.cli import main, resource_filter
+from csitrace.cli import SCENARIO_NAMES, main, resource_filter
 from csitrace.errors import UsageError
+from csitrace.lab.scenarios import SCENARIOS
 
 HEAVY = ("textual", "grpc", "kubernetes", "aiohttp", "psutil", "pyfuse3", "trio")
 
@@ -78,6 +79,11 @@ def test_wrong_usage_ends_with_2_and_one_line(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_names_every_scenario_of_the_lab() -> None:
+    """What `demo --help` offers is what the lab can play."""
+    assert set(SCENARIO_NAMES) == set(SCENARIOS)
 
 
 def test_as_a_kubectl_plugin_it_calls_itself_so(

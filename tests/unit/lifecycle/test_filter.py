@@ -187,3 +187,11 @@ def test_fields_are_all_explained() -> None:
         == "ns claim pv driver class node pod phase stage finding stuck age ops errors"
     )
     assert all(field.meaning for field in VOLUME_FIELDS.values())
+
+
+def test_how_a_volume_fares_is_a_word() -> None:
+    """`stuck` finds what the header counts as stuck, and `not gone` hides what is gone."""
+    fares = ROW.severity.name.lower()
+    assert parse_volume_filter(fares).matches(ROW, NOW)
+    assert not parse_volume_filter(f"not {fares}").matches(ROW, NOW)
+    assert parse_volume_filter("not gone").matches(ROW, NOW)

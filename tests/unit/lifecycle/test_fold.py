@@ -8,7 +8,7 @@ from csitrace.lifecycle.history import KEYFRAME_EVERY, History
 from csitrace.lifecycle.row import volume_rows
 from csitrace.lifecycle.state import State, StepStatus
 from csitrace.model import events
-from csitrace.model.events import TraceEvent, Witness
+from csitrace.model.events import Stamp, TraceEvent, Witness
 from tests.story import Story, pod, straight_road, way_back_road
 
 ROAD = way_back_road(straight_road()[-1][1]).events
@@ -169,3 +169,16 @@ def test_a_mount_id_that_is_used_again_is_another_mount() -> None:
     story.mount("/somewhere/else", 100, minor=52)
     assert story.volume.mounts == ()
     assert story.statuses()["16b"] is not StepStatus.DONE
+
+
+def test_fuse_facts_are_a_sign_of_life_of_who_told_them() -> None:
+    """Counts come from the driver's clock, waiting requests from the node's own look: each is heard, the other is not."""
+    story = dict(straight_road())["16b"]
+    before = {who: source.last_at for who, source in story.state.sources.items()}
+    counted = events.FuseCounted(node_name="n1", connection=50, volume_id="vol-1", interval_ns=1)
+    story.tell(counted, stamp=Stamp.ORIGIN)
+    heard = {who for who, source in story.state.sources.items() if source.last_at != before[who]}
+    assert heard == {(Witness.DRIVER, "ref.csitrace.dev@n1")}
+    story.tell(events.FuseObserved(node_name="n1", connection=50, waiting=0))
+    heard = {who for who, source in story.state.sources.items() if source.last_at != before[who]}
+    assert heard == {(Witness.DRIVER, "ref.csitrace.dev@n1"), (Witness.KERNEL, "n1")}

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csitrace.model.fuse import BUCKETS, OpCount, bucket_of, errno_name, percentile_ns
+from csitrace.model.fuse import BUCKETS, UNBOUNDED_NS, OpCount, bucket_of, errno_name, percentile_ns
 
 COUNTS = st.builds(
     OpCount,
@@ -47,3 +47,11 @@ def test_no_operations_have_no_percentile() -> None:
 def test_errno_names() -> None:
     """Both signs are the same error; an unknown number stays a number."""
     assert (errno_name(2), errno_name(-2), errno_name(99999)) == ("ENOENT", "ENOENT", "99999")
+
+
+def test_what_was_slower_than_any_bound_has_no_bound() -> None:
+    """The last bucket is open: its percentile says "more than", and is never taken for the last bound itself."""
+    last = (0,) * (BUCKETS - 1) + (1,)
+    before_last = (0,) * (BUCKETS - 2) + (1,)
+    assert percentile_ns(last, 0.99) == UNBOUNDED_NS
+    assert percentile_ns(before_last, 0.99) == UNBOUNDED_NS - 1
