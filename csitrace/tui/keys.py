@@ -18,7 +18,8 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`keys`: Textual's names, with commas; `shown`: what people call them; `label`: the footer's word, empty: not in it."""
+    """`keys`: Textual's names, with commas; `shown`: what people call them; `label`: the footer's word, empty: not in it;
+    `held`: the same while the screen is paused."""
 
     scope: Scope
     keys: str
@@ -26,16 +27,17 @@ class Key:
     action: str
     meaning: str
     label: str = ""
+    held: str = ""
 
 
 KEYS: tuple[Key, ...] = (
-    Key(Scope.VOLUMES, "enter", "Enter", "open", "open the volume under the cursor", "open"),
+    Key(Scope.VOLUMES, "enter", "Enter", "open", "open the volume under the cursor", "open", "open"),
     Key(Scope.VOLUMES, "slash", "/", "filter", "filter the list; Esc in the filter takes the change back", "filter"),
     Key(Scope.VOLUMES, "escape", "Esc", "clear_filter", "show all volumes again"),
     Key(Scope.VOLUMES, "n", "n", "next_problem", "go to the next volume that is stuck, slow or unknown", "problem"),
     Key(Scope.VOLUMES, "s", "s", "sort", "sort by the next of: worst, name, time in step, operations", "sort"),
     Key(Scope.VOLUMES, "y", "y", "copy", "copy the command to run next (works over SSH)"),
-    Key(Scope.VOLUME, "escape,backspace", "Esc", "back", "back to the list", "back"),
+    Key(Scope.VOLUME, "escape,backspace", "Esc", "back", "back to the list", "back", "back"),
     Key(Scope.VOLUME, "tab", "Tab", "pane_by(1)", "next pane", "pane"),
     Key(Scope.VOLUME, "shift+tab", "Shift+Tab", "pane_by(-1)", "previous pane"),
     Key(Scope.VOLUME, "1", "1", "pane(0)", "Why: the verdict, its evidence, what to run"),
@@ -55,15 +57,15 @@ KEYS: tuple[Key, ...] = (
     Key(Scope.TABLE, "pagedown,ctrl+f", "PgDn", "page(1)", "one page down"),
     Key(Scope.TABLE, "g,home", "g Home", "first", "first line"),
     Key(Scope.TABLE, "G,end", "G End", "last", "last line"),
-    Key(Scope.EVERYWHERE, "space", "Space", "pause", "pause, and follow again", "pause"),
-    Key(Scope.EVERYWHERE, "left_square_bracket", "[", "step(-1)", "one fact back"),
-    Key(Scope.EVERYWHERE, "right_square_bracket", "]", "step(1)", "one fact forward"),
-    Key(Scope.EVERYWHERE, "left_curly_bracket", "{", "change(-1)", "back to the previous change of a stage"),
-    Key(Scope.EVERYWHERE, "right_curly_bracket", "}", "change(1)", "forward to the next change of a stage"),
+    Key(Scope.EVERYWHERE, "space", "Space", "pause", "pause, and follow again", "pause", "follow"),
+    Key(Scope.EVERYWHERE, "left_square_bracket", "[", "step(-1)", "one fact back", held="back"),
+    Key(Scope.EVERYWHERE, "right_square_bracket", "]", "step(1)", "one fact forward", held="on"),
+    Key(Scope.EVERYWHERE, "left_curly_bracket", "{", "change(-1)", "back to the previous change of a stage", held="stage"),
+    Key(Scope.EVERYWHERE, "right_curly_bracket", "}", "change(1)", "forward to the next change of a stage", held="stage"),
     Key(Scope.EVERYWHERE, "m", "m", "mark", "set a mark: a note in the history"),
-    Key(Scope.EVERYWHERE, "question_mark", "?", "help", "this help", "help"),
+    Key(Scope.EVERYWHERE, "question_mark", "?", "help", "this help", "help", "help"),
     Key(Scope.EVERYWHERE, "ctrl+p", "Ctrl+P", "command_palette", "palette: everything by name, and themes"),
-    Key(Scope.EVERYWHERE, "q,ctrl+c", "q", "quit", "leave", "quit"),
+    Key(Scope.EVERYWHERE, "q,ctrl+c", "q", "quit", "leave", "quit", "quit"),
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from textual.app import ComposeResult
 from textual.screen import Screen
 
+from csitrace.engine.session import LIVE
 from csitrace.tui.block import Block
 from csitrace.tui.footer import Footer
 from csitrace.tui.header import header_lines
@@ -39,6 +40,9 @@ class WatchScreen(Screen[None]):
         self.query_one("#header", Block).show(
             lambda now, width: header_lines(overview, now, width), overview.now
         )
+        footer = self.query_one(Footer)
+        footer.held = overview.playhead.mode != LIVE
+        footer.tick(overview.now)
 
     def on_screen_resume(self) -> None:
         self.show(self.watched.overview())

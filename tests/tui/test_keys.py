@@ -102,6 +102,7 @@ async def test_stepping_back_shows_the_past_of_a_real_session(run: Run) -> None:
         await settle(pilot, app)
         assert "PAUSED" in screen_text(app)
         assert "newer" in screen_text(app)
+        assert "Space follow  [ back  ] on" in screen_text(app)
         assert volumes_screen(app).table.rows[0].step_id != "13"
         await pilot.press("space")
         await settle(pilot, app)
