@@ -187,6 +187,13 @@ def resource_filter(resources: Sequence[str]) -> str:
     return f"({' or '.join(terms)})" if terms else ""
 
 
+def watch_filter(namespace: str, resources: Sequence[str], expression: str) -> str:
+    """What is to be shown, as one filter: of one namespace (PVs come from all of them), of these objects, of this expression."""
+    only = f'ns="{namespace}"' if namespace else ""
+    given = f"({expression})" if expression and (only or resources) else expression
+    return " and ".join(part for part in (only, resource_filter(resources), given) if part)
+
+
 def _watch(arguments: argparse.Namespace) -> int:
     return asyncio.run(_run_watch(arguments))
 
@@ -197,8 +204,8 @@ async def _run_watch(arguments: argparse.Namespace) -> int:
     from csitrace.sources.kubernetes.config import ConnectionOptions, parse_request_timeout
     from csitrace.sources.kubernetes.source import KubernetesSource
 
-    wanted = " and ".join(part for part in (resource_filter(arguments.resources), arguments.filter) if part)
-    parse_volume_filter(wanted)  # a wrong one is told before anything is opened
+    wanted = watch_filter(arguments.namespace, arguments.resources, arguments.filter)
+    parse_volume_filter(arguments.filter)  # a wrong one is told before anything is opened
     options = ConnectionOptions(
         kubeconfig=arguments.kubeconfig,
         context=arguments.context,

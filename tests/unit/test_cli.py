@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from csitrace.cli import SCENARIO_NAMES, main, resource_filter
+from csitrace.cli import SCENARIO_NAMES, main, resource_filter, watch_filter
 from csitrace.errors import UsageError
 from csitrace.lab.scenarios import SCENARIOS
 
@@ -50,6 +50,13 @@ def test_help_loads_nothing_heavy() -> None:
 def test_objects_are_named_as_kubectl_names_them(words: list[str], expected: str) -> None:
     """`kind/name` and `kind name`, with kubectl's short and plural names."""
     assert resource_filter(words) == expected
+
+
+def test_a_namespace_leaves_out_the_volumes_of_others() -> None:
+    """PVs are cluster-scoped: with -n, those of other namespaces' claims are heard of, and not shown."""
+    assert watch_filter("", [], "stuck or slow") == "stuck or slow"
+    assert watch_filter("shop", [], "") == 'ns="shop"'
+    assert watch_filter("shop", ["pvc/data"], "a or b") == 'ns="shop" and (claim="data") and (a or b)'
 
 
 @pytest.mark.parametrize("words", [["data"], ["deployment/x"], ["pvc"]])
