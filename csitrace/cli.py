@@ -38,6 +38,9 @@ SCENARIO_NAMES = (
 INTERRUPTED = 130
 """128 + SIGINT, as shells count a program that Ctrl-C ended."""
 
+INTERRUPT_SECONDS = 5.0
+"""How long an interrupted program may take to close what it has open."""
+
 TERMINATED = 143
 """128 + SIGTERM, likewise."""
 
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"filter, character {error.position + 1}: " if isinstance(error, FilterError) else ""
         print(f"{prog}: {where}{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our lines went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -270,7 +273,20 @@ async def show(session: "Session", sources: "Sequence[Source]", output: str, wan
         return app.return_code or 0
     from csitrace.report.printer import print_changes
 
+    _leave_on_interrupt()
     return await print_changes(session, take_in, wanted, as_json=chosen == "json")
+
+
+def _leave_on_interrupt() -> None:
+    """Ctrl-C ends the running task; what does not let go of a connection in time must not hold up who pressed it."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def leave() -> None:
+        loop.call_later(INTERRUPT_SECONDS, os._exit, INTERRUPTED)
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, leave)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -26,9 +26,11 @@ async def merge(sources: Sequence[Source]) -> AsyncGenerator[list[Observation], 
             if batch := await _take(queue, ended):
                 yield batch
     finally:
-        for task in (*pumps, ended):
-            task.cancel()
-        await asyncio.gather(*pumps, ended, return_exceptions=True)
+        left: set[asyncio.Task[None]] = {*pumps, ended}
+        while left:  # a time-out that fires in the same moment can swallow a cancellation: say it again
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=1.0)
 
 
 async def _take(queue: asyncio.Queue[Observation], ended: "asyncio.Task[None]") -> list[Observation]:
