@@ -52,7 +52,7 @@ async def _take(queue: asyncio.Queue[Observation], ended: "asyncio.Task[None]") 
 async def _pump(source: Source, queue: asyncio.Queue[Observation]) -> None:
     """One source's facts into the queue. A source that breaks is silent from then on; the others go on."""
     try:
-        async with aclosing(source.observe()) as observations:  # type: ignore[type-var]
+        async with aclosing(source.observe()) as observations:
             async for observation in observations:
                 await queue.put(observation)
     except Exception as error:  # noqa: BLE001 - the boundary where a source's fault becomes a fact

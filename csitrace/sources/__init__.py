@@ -10,7 +10,7 @@ never taken for "nothing there".
 * `backoff`: how long to wait before asking again, shared by all sources.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from csitrace.model.events import Observation, Witness
@@ -29,7 +29,7 @@ class Source(Protocol):
         """What is listened to, for people: a server's address, a node, a socket."""
         ...
 
-    def observe(self) -> AsyncIterator[Observation]:
+    def observe(self) -> AsyncGenerator[Observation, None]:
         """Listen until the iterator is closed or its task cancelled; either ends every connection of the source.
 
         Lost connections are the source's own affair: it reports them and tries again. What it raises is a `CsitraceError`,

@@ -1,7 +1,7 @@
 """All kinds of one cluster as one stream of observations."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Self
 
 from csitrace.model.events import Observation, Witness
@@ -75,7 +75,7 @@ class KubernetesSource:
     def name(self) -> str:
         return self._access.server
 
-    async def observe(self) -> AsyncIterator[Observation]:
+    async def observe(self) -> AsyncGenerator[Observation, None]:
         """See `Source.observe`. A server that cannot be reached is a `SourceDown` of every scope, and is waited for."""
         batches: asyncio.Queue[list[Observation] | None] = asyncio.Queue(_BATCHES)
         listening = asyncio.create_task(self._listen(batches))

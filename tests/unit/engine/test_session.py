@@ -95,6 +95,31 @@ async def test_ending_a_session_ends_its_sources() -> None:
     assert other.closed
 
 
+class Stubborn:
+    """A source that takes its first cancellation for something else, as a time-out in the same moment can make it."""
+
+    witness = Witness.KERNEL
+    name = "stubborn"
+
+    async def observe(self) -> AsyncIterator[Observation]:
+        yield Observation(body=mark("here"))
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+
+async def test_a_source_that_misses_its_cancellation_is_told_again() -> None:
+    """Ending a session does not hang on a source whose cancellation got lost once."""
+    session, heard = Session("test"), asyncio.Event()
+    running = asyncio.create_task(session.run(merge([Stubborn()])))
+    session.on_change(heard.set)
+    await heard.wait()
+    running.cancel()
+    done, _ = await asyncio.wait({running}, timeout=30)
+    assert done == {running}
+
+
 def test_the_playhead_follows_until_it_is_put_somewhere() -> None:
     """Paused, the state stays where it is while facts come in; following again, it is at the tail."""
     session = Session("test", clock=iter(range(1, 1000)).__next__)
