@@ -18,7 +18,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from csitrace.cli import local_sources
+from csitrace.cli.hearing import local_sources
 from csitrace.engine.merge import merge
 from csitrace.engine.session import Session
 from csitrace.lab.demo import enter, running_lab

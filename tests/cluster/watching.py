@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from csitrace.cli import local_sources
+from csitrace.cli.hearing import local_sources
 from csitrace.engine.merge import merge
 from csitrace.engine.session import Session
 from csitrace.lifecycle.fold import fold

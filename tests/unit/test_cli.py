@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
-from csitrace.cli import SCENARIO_NAMES, main, resource_filter, watch_filter
+from csitrace.cli import main
+from csitrace.cli.demo import SCENARIO_NAMES
+from csitrace.cli.program import build_parser
+from csitrace.cli.resources import resource_filter, watch_filter
 from csitrace.errors import UsageError
 from csitrace.lab.scenarios import SCENARIOS
 
@@ -75,6 +78,9 @@ def test_what_names_no_volume_is_said_in_one_line(words: list[str]) -> None:
         (["watch", "--request-timeout", "soon"], 2, "soon"),
         (["demo", "--scenario", "nonsense"], 2, "stuck-attach"),
         (["watch", "--kubeconfig", "/nonexistent/config"], 2, "/nonexistent/config"),
+        (["watch", "--namesp", "shop"], 2, "unrecognized arguments: --namesp"),
+        (["watch", "-o", "xml"], 2, "(see csitrace watch --help)"),
+        (["wtach"], 2, "'watch'"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_line(
@@ -86,6 +92,12 @@ def test_wrong_usage_ends_with_2_and_one_line(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_flags_stand_anywhere_among_the_words() -> None:
+    """`pvc -n shop data` is kubectl's `-n shop pvc data`."""
+    parsed = build_parser("csitrace").parse_args(["watch", "pvc", "-n", "shop", "data", "-oscreen", "pod/x"])
+    assert (parsed.resources, parsed.namespace, parsed.output) == (["pvc", "data", "pod/x"], "shop", "screen")
 
 
 def test_help_names_every_scenario_of_the_lab() -> None:

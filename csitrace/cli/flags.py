@@ -1,0 +1,86 @@
+"""The groups of flags that commands share, and what they mean to the sources."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from csitrace.sources.kubernetes.config import ConnectionOptions
+
+DEFAULT_KUBELET_ROOT = "/var/lib/kubelet"
+
+
+def add_kubectl_flags(parser: argparse.ArgumentParser) -> None:
+    """Which cluster, as whom."""
+    group = parser.add_argument_group("kubectl's flags, with kubectl's meaning")
+    group.add_argument("--kubeconfig", default="", metavar="FILE")
+    group.add_argument("--context", default="", metavar="NAME")
+    group.add_argument("--cluster", default="", metavar="NAME")
+    group.add_argument("--user", default="", metavar="NAME")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
+        "-n", "--namespace", default="", metavar="NS", help="only this one (default: all that you may see)"
+    )
+    where.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="all of them, which is the default"
+    )
+    group.add_argument("-l", "--selector", default="", metavar="LABELS", help="only claims with these labels")
+    group.add_argument("--as", dest="as_user", default="", metavar="USER", help="act as someone else")
+    group.add_argument("--as-group", dest="as_groups", action="append", default=[], metavar="GROUP")
+    group.add_argument(
+        "--request-timeout", default="0", metavar="TIME", help="for one request, e.g. 5s (default: none)"
+    )
+
+
+def add_witness_flags(parser: argparse.ArgumentParser) -> None:
+    """Who is heard besides the API server."""
+    group = parser.add_argument_group("the other witnesses")
+    group.add_argument(
+        "--feed",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a driver's feed, unix:///path or host:port (those below the kubelet root are found)",
+    )
+    group.add_argument(
+        "--kubelet-root",
+        default="",
+        metavar="DIR",
+        help=f"watch this machine's mounts below it (default: {DEFAULT_KUBELET_ROOT}, where there is one)",
+    )
+    group.add_argument(
+        "--node-name",
+        default="",
+        metavar="NAME",
+        help="which Kubernetes node this machine is (default: its host name)",
+    )
+
+
+def add_view_flags(parser: argparse.ArgumentParser) -> None:
+    """What is shown, and how."""
+    group = parser.add_argument_group("what is shown")
+    group.add_argument(
+        "--filter", default="", metavar="EXPR", help="e.g. 'driver:ebs and stuck>30s and not ns:dev'"
+    )
+    group.add_argument(
+        "-o",
+        "--output",
+        choices=("screen", "lines", "json"),
+        default="",
+        help="default: screen on a terminal, else lines",
+    )
+
+
+def connection_options(arguments: argparse.Namespace) -> "ConnectionOptions":
+    """What `add_kubectl_flags` were given. Raises `ConfigError`."""
+    from csitrace.sources.kubernetes.config import ConnectionOptions, parse_request_timeout
+
+    return ConnectionOptions(
+        kubeconfig=arguments.kubeconfig,
+        context=arguments.context,
+        cluster=arguments.cluster,
+        user=arguments.user,
+        namespace=arguments.namespace,
+        as_user=arguments.as_user,
+        as_groups=tuple(arguments.as_groups),
+        request_timeout_ns=parse_request_timeout(arguments.request_timeout),
+    )

@@ -1,0 +1,86 @@
+"""The table of commands, the parser made from it, and how the program ends."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from csitrace import __version__
+from csitrace.cli import demo, watch
+from csitrace.cli.parser import Parser
+from csitrace.cli.showing import INTERRUPTED
+from csitrace.errors import CsitraceError, FilterError
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: `configure` adds its arguments, `run` does it and returns the exit code.
+
+    A command with commands of its own configures those, and sets the `run` of each with `set_defaults`.
+    """
+
+    name: str
+    help: str
+    description: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int] | None
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("watch", "follow the volumes of a cluster, live", watch.DESCRIPTION, watch.configure, watch.run),
+    Command(
+        "demo",
+        "volumes on their way on this machine, without a cluster",
+        demo.DESCRIPTION,
+        demo.configure,
+        demo.run,
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the answer is the exit code. What is wrong is said in one line on stderr, never as a traceback."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    prog = program_name(sys.argv[0])
+    parsed = build_parser(prog).parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        return run(parsed)
+    except CsitraceError as error:
+        where = f"filter, character {error.position + 1}: " if isinstance(error, FilterError) else ""
+        print(f"{prog}: {where}{error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our lines went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def program_name(path: str) -> str:
+    """How the user called us, for usage texts, by the path of the program: kubectl runs `kubectl-csitrace`."""
+    return "kubectl csitrace" if Path(path).name.startswith("kubectl-") else "csitrace"
+
+
+def build_parser(prog: str) -> Parser:
+    """The whole command line. `prog`: how the user called the program."""
+    parser = Parser(
+        prog=prog, description="strace for Kubernetes volumes: where each one stands, who holds it, and why"
+    )
+    parser.add_argument("--version", action="version", version=f"csitrace {__version__}")
+
+    def print_help(_: argparse.Namespace) -> int:
+        parser.print_help()
+        return 0
+
+    parser.set_defaults(run=print_help)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        added = commands.add_parser(command.name, help=command.help, description=command.description)
+        command.configure(added)
+        if command.run is not None:
+            added.set_defaults(run=command.run)
+    return parser

@@ -1,0 +1,66 @@
+"""A session shown as it was asked for, until the user leaves or the sources end."""
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from csitrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from csitrace.engine.session import Session
+    from csitrace.sources import Source
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count a program that Ctrl-C ended."""
+
+INTERRUPT_SECONDS = 5.0
+"""How long an interrupted program may take to close what it has open."""
+
+TERMINATED = 143
+"""128 + SIGTERM, likewise."""
+
+
+async def show(session: "Session", sources: "Sequence[Source]", output: str, wanted: str) -> int:
+    """Run the view that was asked for until the user leaves it or the sources end."""
+    from csitrace.engine.merge import merge
+
+    async def take_in() -> None:
+        await session.run(merge(sources))
+
+    on_terminal = all(
+        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    )  # the screen is drawn on stderr
+    chosen = output or ("screen" if on_terminal else "lines")
+    if chosen == "screen" and not on_terminal:
+        raise UsageError("-o screen needs a terminal on stdin, stdout and stderr: use -o lines or -o json")
+    if chosen == "screen":
+        from csitrace.tui.app import CsitraceApp
+        from csitrace.tui.session_view import SessionView
+
+        app = CsitraceApp(SessionView(session), take_in, wanted)
+        leave = functools.partial(app.exit, return_code=TERMINATED)  # the terminal is put back before we go
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+        await app.run_async()
+        if app.failure is not None:
+            raise app.failure
+        return app.return_code or 0
+    from csitrace.report.printer import print_changes
+
+    leave_on_interrupt()
+    return await print_changes(session, take_in, wanted, as_json=chosen == "json")
+
+
+def leave_on_interrupt() -> None:
+    """Ctrl-C ends the running task; what does not let go of a connection in time must not hold up who pressed it."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def leave() -> None:
+        loop.call_later(INTERRUPT_SECONDS, os._exit, INTERRUPTED)
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, leave)
