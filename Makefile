@@ -56,7 +56,7 @@ format: $(VENV)/.ready ## format and mend what can be mended
 proto: $(VENV)/.ready ## generate the protobuf code anew
 	@$(PYTHON) tools/generate_protos.py
 
-cluster-up: $(VENV)/.ready ## a real one-node Kubernetes with driver_ref; prints the KUBECONFIG to use
+cluster-up: $(VENV)/.ready ## a real two-node Kubernetes with driver_ref; prints the KUBECONFIG to use
 	$(call need,$(DEBIAN_CLUSTER))
 	@$(PYTHON) -m tests.cluster up
 

@@ -43,15 +43,17 @@ def add_witness_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--kubelet-root",
-        default="",
+        action="append",
+        default=[],
         metavar="DIR",
         help=f"watch this machine's mounts below it (default: {DEFAULT_KUBELET_ROOT}, where there is one)",
     )
     group.add_argument(
         "--node-name",
-        default="",
+        action="append",
+        default=[],
         metavar="NAME",
-        help="which Kubernetes node this machine is (default: its host name)",
+        help="which Kubernetes node this machine is (default: its host name); repeat both flags where it is several",
     )
 
 

@@ -6,20 +6,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csitrace.cli.flags import DEFAULT_KUBELET_ROOT
+from csitrace.errors import UsageError
 
 if TYPE_CHECKING:
     from csitrace.sources import Source
 
 
-def local_sources(kubelet_root: str, node_name: str, feeds: Sequence[str]) -> "list[Source]":
-    """What can be heard from this machine: its kernel and its drivers, where it is a node, and the feeds that were named."""
+def given_nodes(kubelet_roots: Sequence[str], node_names: Sequence[str]) -> list[tuple[str, str]]:
+    """The nodes that this machine is, as (kubelet root, name): what was given, in pairs, else what can be found.
+
+    Raises UsageError when roots and names cannot be paired.
+    """
+    roots = kubelet_roots or ([DEFAULT_KUBELET_ROOT] if Path(DEFAULT_KUBELET_ROOT).is_dir() else [])
+    names = node_names or [socket.gethostname().lower()]
+    if len(names) > max(1, len(roots)) or 1 < len(roots) != len(names):
+        raise UsageError(
+            f"{len(roots)} --kubelet-root and {len(names)} --node-name: give each kubelet root the name of its node"
+        )
+    return list(zip(roots, names, strict=False))
+
+
+def local_sources(nodes: Sequence[tuple[str, str]], feeds: Sequence[str]) -> "list[Source]":
+    """What can be heard from this machine: kernel and drivers of the nodes that it is, and the feeds that were named.
+
+    `nodes`: as (kubelet root, node name). More than one where several kubelets share a machine.
+    """
     from csitrace.sources.feed import DiscoveredFeeds, FeedSource
 
     sources: list[Source] = [FeedSource(address) for address in feeds]
-    root = kubelet_root or (DEFAULT_KUBELET_ROOT if Path(DEFAULT_KUBELET_ROOT).is_dir() else "")
-    if root:
+    for root, name in nodes:
         from csitrace.sources.kernel import KernelSource
 
         sources.append(DiscoveredFeeds(root, besides=feeds))
-        sources.append(KernelSource(node_name=node_name or socket.gethostname().lower(), kubelet_root=root))
+        sources.append(KernelSource(node_name=name, kubelet_root=root))
     return sources

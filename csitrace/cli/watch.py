@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from csitrace.cli.flags import add_kubectl_flags, add_view_flags, add_witness_flags, connection_options
-from csitrace.cli.hearing import local_sources
+from csitrace.cli.hearing import given_nodes, local_sources
 from csitrace.cli.resources import watch_filter
 from csitrace.cli.showing import show
 
@@ -39,6 +39,7 @@ async def _watch(arguments: argparse.Namespace) -> int:
     from csitrace.sources.kubernetes.source import KubernetesSource
 
     wanted = watch_filter(arguments.namespace, arguments.resources, arguments.filter)
+    nodes = given_nodes(arguments.kubelet_root, arguments.node_name)
     parse_volume_filter(arguments.filter)  # a wrong one is told before anything is opened
     cluster = await KubernetesSource.open(
         connection_options(arguments),
@@ -48,7 +49,7 @@ async def _watch(arguments: argparse.Namespace) -> int:
     )
     sources: list[Source] = [
         cluster,
-        *local_sources(arguments.kubelet_root, arguments.node_name, arguments.feed),
+        *local_sources(nodes, arguments.feed),
     ]
     session = Session(arguments.context or cluster.name)
     return await show(session, sources, arguments.output, wanted)

@@ -38,10 +38,7 @@ def _up(cluster: Cluster, arguments: argparse.Namespace) -> int:
     print(f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
     print(f"  {cluster.directory / 'bin' / 'kubectl'} get nodes,storageclasses")
     if arguments.driver:
-        root = shlex.quote(str(cluster.node.kubelet_root))
-        print(
-            f"  csitrace watch --kubelet-root {root} --node-name {cluster.node.name} --feed {shlex.quote(cluster.feed)}"
-        )
+        print(f"  csitrace watch {shlex.join(cluster.hearing())}")
         print(f"storage classes: {storage.IMMEDIATE_CLASS}, {storage.WAITING_CLASS}")
     return 0
 

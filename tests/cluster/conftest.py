@@ -96,6 +96,8 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     with _claimed(standing) as free:
         if free:
             standing.up()
+            for node in standing.added_nodes:  # left by a run that was killed
+                standing.remove_node(node)
             request.config.stash[_OUTPUT_OF_PARTS] = standing
             yield Target(standing.kubectl(), objects.LOCAL, standing)
             return
@@ -116,7 +118,7 @@ def cluster(target: Target) -> Iterator[Cluster]:
     if target.cluster is None:
         pytest.skip("kills parts of the cluster, and those of CSITRACE_TEST_KUBECONFIG are not ours")
     yield target.cluster
-    for name in target.cluster.processes.names():
+    for name in target.cluster.parts():
         target.cluster.resume(name)
     target.cluster.revive()
 

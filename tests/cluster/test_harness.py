@@ -74,7 +74,7 @@ def test_down_does_not_wait_for_a_hung_volume(fresh: Cluster) -> None:
         objects.pod("pod", objects.LOCAL, claims=("data",)),
     )
     kubectl.wait("condition=Ready", "pod/pod", timeout_s=120)
-    containers = leftovers.container_ids(fresh.node.directory)
+    containers = _containers(fresh)
     (fuse,) = [process for process in marked(fresh.directory) if "driver_ref.fs" in _command_line(process)]
     fuse.signal(signal.SIGSTOP)
     with pytest.raises(ClusterError, match="no answer"):
@@ -141,9 +141,13 @@ def _run_a_pod(cluster: Cluster) -> list[str]:
     kubectl = cluster.kubectl()
     kubectl.apply(objects.pod("pod", objects.LOCAL))
     kubectl.wait("condition=Ready", "pod/pod")
-    containers = leftovers.container_ids(cluster.node.directory)
+    containers = _containers(cluster)
     assert len(containers) == 2, "the sandbox and the container"
     return containers
+
+
+def _containers(cluster: Cluster) -> list[str]:
+    return [container for node in cluster.nodes for container in leftovers.container_ids(node.directory)]
 
 
 def _assert_gone(cluster: Cluster, containers: list[str]) -> None:

@@ -34,9 +34,10 @@ async def test_the_recording_is_true(
     async def delete() -> None:
         await asyncio.to_thread(kubectl, "delete", "pod/pod", "pvc/data", "--wait=false")
 
-    async with recording(str(kubectl.kubeconfig), target.cluster.feed) as recorded:
+    node = target.cluster.nodes[0]
+    async with recording(str(kubectl.kubeconfig), storage.driver_feed(node)) as recorded:
         claim = objects.claim("data", storage_class)
-        pod = objects.pod("pod", image, ENDS_WELL, claims=("data",))
+        pod = objects.pod("pod", image, ENDS_WELL, claims=("data",), node=node.name)
         told = await walk(recorded, kubectl.namespace, claim, pod, create, delete)
     known = msgspec.json.decode(RECORDED.read_bytes()) if RECORDED.exists() else {}
     if os.environ.get("CSITRACE_RECORD"):

@@ -84,7 +84,7 @@ async def test_a_killed_driver(
         problem = await watched.until(
             "the driver is silent", lambda s: _problems(s, Witness.DRIVER), TOLD_WITHIN_S
         )
-        assert f"{storage.DRIVER_NAME}@{cluster.node.name}: cannot hear the driver's feed" in problem[0]
+        assert f"{storage.DRIVER_NAME}@{cluster.nodes[0].name}: cannot hear the driver's feed" in problem[0]
         assert is_heard(watched.state, Witness.KUBERNETES, Witness.KERNEL)
         assert _verdict(watched, watched.state, kubectl, "old").severity is Severity.OK
         await _send(kubectl, image, "new")

@@ -78,7 +78,7 @@ async def test_the_whole_road_there_and_back(
         _assert_never_done_unseen(watched, key)
         await asyncio.to_thread(_assert_as_the_server_says, kubectl, views)
         if target.cluster is not None:
-            _assert_mounted(target.cluster.node.kubelet_root, volume)
+            _assert_mounted(target.cluster.directory, volume)
         row = volume_row(state, volume, watched.session.now)
         assert (row.severity, row.phases) == (Severity.OK, (StepStatus.DONE,) * 4)
         if D in watched.heard:
@@ -91,7 +91,7 @@ async def test_the_whole_road_there_and_back(
         assert set(back.values()) == {StepStatus.DONE}, back
         await asyncio.to_thread(_assert_nothing_left, kubectl, gone)
         if target.cluster is not None:
-            assert _volume_mounts(target.cluster.node.kubelet_root, gone) == []
+            assert _volume_mounts(target.cluster.directory, gone) == []
 
         wrong = {word.sentence for word in watched.verdicts(key) if word.severity is Severity.STUCK}
         assert wrong == set(), "a healthy volume was called stuck"
@@ -233,16 +233,16 @@ def _assert_as_the_server_says(kubectl: Kubectl, views: dict[str, StepView]) -> 
         assert abs(at - server_at) <= 3 * SECOND, f"step {step}: the server says {time}"
 
 
-def _assert_mounted(kubelet_root: Path, volume: Volume) -> None:
-    staging, publish = sorted(_volume_mounts(kubelet_root, volume))
+def _assert_mounted(directory: Path, volume: Volume) -> None:
+    staging, publish = sorted(_volume_mounts(directory, volume))
     assert {str(staging), str(publish)} == {fact.mount.mount_point for fact in volume.mounts}
 
 
-def _volume_mounts(kubelet_root: Path, volume: Volume) -> list[Path]:
+def _volume_mounts(directory: Path, volume: Volume) -> list[Path]:
     """What the mount table has of a volume, staged or published."""
     assert volume.pv is not None
     names = (staging_digest(volume.volume_id), volume.pv.name)
-    return [point for point in mounts.below(kubelet_root) if any(name in point.parts for name in names)]
+    return [point for point in mounts.below(directory) if any(name in point.parts for name in names)]
 
 
 def _written(state: State, volume: Volume) -> int:

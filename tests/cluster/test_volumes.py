@@ -48,7 +48,7 @@ def test_a_mounted_volume_outlives_a_killed_driver(
     # The attacher learns by its next call that the old driver is gone, exits and is restarted, and the provisioner
     # meanwhile backs off from deleting an attached volume.
     kubectl.wait("delete", f"persistentvolume/{volume}", timeout_s=150)
-    assert [point for point in mounts.below(cluster.node.kubelet_root) if volume in str(point)] == []
+    assert [point for point in mounts.below(cluster.directory) if volume in str(point)] == []
     kubectl.apply(objects.claim("new", storage.IMMEDIATE_CLASS))
     kubectl.wait("jsonpath={.status.phase}=Bound", "pvc/new")
 

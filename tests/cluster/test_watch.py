@@ -52,15 +52,10 @@ async def test_a_program_reads_changes_as_json(
 
 
 def _local(target: Target) -> list[str]:
-    """The flags by which csitrace hears the other witnesses, where the cluster's node is this machine."""
+    """The flags by which csitrace hears the other witnesses, where the cluster's nodes are this machine."""
     if target.cluster is None:
         return []
-    node = target.cluster.node
-    return [
-        f"--kubelet-root={node.kubelet_root}",
-        f"--node-name={node.name}",
-        f"--feed={target.cluster.feed}",
-    ]
+    return target.cluster.hearing()
 
 
 async def _lines(output: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:

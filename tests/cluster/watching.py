@@ -19,6 +19,7 @@ from csitrace.sources import Source
 from csitrace.sources.kubernetes.config import ConnectionOptions
 from csitrace.sources.kubernetes.source import KubernetesSource
 from tests.cluster.conftest import Target
+from tests.cluster.harness import storage
 
 T = TypeVar("T")
 
@@ -76,9 +77,12 @@ async def watching(target: Target) -> AsyncIterator[Watching]:
     kubernetes = await KubernetesSource.open(ConnectionOptions(kubeconfig=str(target.kubectl.kubeconfig)))
     sources: list[Source] = [kubernetes]
     heard = {Witness.KUBERNETES}
-    if target.cluster is not None:  # its node is this machine
-        node = target.cluster.node
-        sources += local_sources(str(node.kubelet_root), node.name, [target.cluster.feed])
+    if target.cluster is not None:  # its nodes are this machine
+        nodes = target.cluster.nodes
+        sources += local_sources(
+            [(str(node.kubelet_root), node.name) for node in nodes],
+            [storage.driver_feed(node) for node in nodes],
+        )
         heard |= {Witness.DRIVER, Witness.KERNEL}
     session = Session("test")
     running = asyncio.create_task(session.run(merge(sources)))

@@ -4,17 +4,24 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster.harness import leftovers, storage
+from tests.cluster.harness import images, leftovers, network, storage
 from tests.cluster.harness.certificates import Authority
 from tests.cluster.harness.controlplane import control_plane, write_kubeconfig
 from tests.cluster.harness.errors import ClusterError, UnavailableError
 from tests.cluster.harness.kubectl import Kubectl
+from tests.cluster.harness.network import Network
 from tests.cluster.harness.node import Node
 from tests.cluster.harness.processes import Processes, ProcessId, Program, marked_directories
 from tests.cluster.harness.tools import build_all
+
+OWN_NODES = 2
+"""Every cluster has these from its start to its end; what volumes do between nodes needs two."""
+
+MAXIMUM_NODES = 3
 
 BASE_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
 SIDECAR_TOOLS = tuple(storage.LEASES)
@@ -25,6 +32,7 @@ _PROGRAMS = {
     "containerd-shim-runc-v2": "containerd",
     "runc": "runc",
     "busybox": "busybox-static",
+    "ip": "iproute2",
 }
 
 
@@ -56,13 +64,31 @@ class Cluster:
         self.directory = directory.resolve()
         self.processes = Processes(self.directory)
         self.kubeconfig = self.directory / "kubeconfig"
-        self.node = Node("node-1", self.directory / "node-1")
         self._announce = announce
 
     @property
-    def feed(self) -> str:
-        """The address of the reference driver's trace feed, for ``csitrace --feed``."""
-        return storage.driver_feed(self.node)
+    def nodes(self) -> tuple[Node, ...]:
+        """The two that are always there, and those that were added, in the order of their numbers."""
+        return (*self._own_nodes(), *self.added_nodes)
+
+    @property
+    def added_nodes(self) -> tuple[Node, ...]:
+        """The throw-away nodes."""
+        names = set(self.processes.names())
+        added = (self._node(number) for number in range(OWN_NODES + 1, MAXIMUM_NODES + 1))
+        return tuple(node for node in added if node.part("containerd") in names)
+
+    def hearing(self) -> list[str]:
+        """csitrace's flags by which kernel and driver of every node are heard."""
+        return [
+            flag
+            for node in self.nodes
+            for flag in (
+                f"--kubelet-root={node.kubelet_root}",
+                f"--node-name={node.name}",
+                f"--feed={storage.driver_feed(node)}",
+            )
+        ]
 
     @property
     def is_up(self) -> bool:
@@ -74,7 +100,7 @@ class Cluster:
         return Kubectl(self.directory / "bin" / "kubectl", self.kubeconfig)
 
     def up(self, *, driver: bool = True, owner: ProcessId | None = None) -> None:
-        """Bring the cluster up, or whatever of it does not run; returns when its node is Ready.
+        """Bring the cluster up, or whatever of it does not run; returns when its nodes are Ready.
 
         ``owner``: when that process is dead, ``reap_orphans`` takes the cluster down. A first start that fails takes
         down what it started and keeps the logs.
@@ -111,6 +137,11 @@ class Cluster:
         with self.processes.locked():
             self.processes.kill(part)
 
+    def parts(self) -> list[str]:
+        """The names of what runs, or should; what is on added nodes is the affair of who added them."""
+        added = {str(node.directory) for node in self.added_nodes}
+        return [name for name in self.processes.names() if self.processes.node(name) not in added]
+
     def suspend(self, part: str) -> None:
         """Freeze a part: it keeps its connections and answers nothing, as one that hangs."""
         self.processes.signal(part, signal.SIGSTOP)
@@ -125,7 +156,7 @@ class Cluster:
             self._restart(part)
 
     def revive(self) -> list[str]:
-        """Start again whatever has ended, killed or not; returns the names."""
+        """Start again whatever has ended, killed or not, but on added nodes; returns the names."""
         with self.processes.locked():
             return self._revive()
 
@@ -137,6 +168,49 @@ class Cluster:
                     self._announce(f"starting {part} again")
                     self._restart(part)
 
+    def add_node(self) -> Node:
+        """Start one more node, with the driver if the others have it; returns when it is Ready. Who adds it removes it."""
+        tools = build_all(BASE_TOOLS, self._announce)
+        with self.processes.locked():
+            number = next(
+                (n for n in range(OWN_NODES + 1, MAXIMUM_NODES + 1) if self._node(n) not in self.added_nodes),
+                0,
+            )
+            if not number:
+                raise ClusterError(f"a cluster has {MAXIMUM_NODES} nodes at most: remove one")
+            node = self._node(number)
+            try:
+                self._start_runtimes(node)
+                self._start_kubelets(tools, self._api_server(), node)
+                if "driver" in self.processes.names():
+                    self._start_drivers(node)
+            except BaseException:
+                self._remove_node(node)
+                raise
+            return node
+
+    def remove_node(self, node: Node) -> None:
+        """End an added node, whatever of it still runs, and take its Node object away, as who scraps a machine does."""
+        with self.processes.locked():
+            self._remove_node(node)
+        self.kubectl()("delete", "node", node.name, "--ignore-not-found")
+
+    def _remove_node(self, node: Node) -> None:
+        self.processes.stop_node(node.directory)
+        leftovers.clear_node(node.directory)
+        if node.directory.exists():
+            leftovers.remove_tree(node.directory)
+        storage.forget_node(node)
+
+    def _api_server(self) -> str:
+        return self.kubectl()("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
+
+    def _node(self, number: int) -> Node:
+        return Node(number, self.directory)
+
+    def _own_nodes(self) -> tuple[Node, ...]:
+        return tuple(self._node(number) for number in range(1, OWN_NODES + 1))
+
     def _start(self, tools: dict[str, Path], owner: ProcessId | None) -> None:
         shutil.rmtree(self.processes.logs, ignore_errors=True)
         self.processes.own(owner)
@@ -146,32 +220,48 @@ class Cluster:
         write_kubeconfig(self.kubeconfig, plane.url, authority, admin)
         (self.directory / "bin").mkdir(exist_ok=True)
         (self.directory / "bin" / "kubectl").symlink_to(tools["kubectl"])
-        self.node.prepare()
-        self._launch(self.node.containerd())
-        self.node.import_images()
+        self._start_runtimes(*self.nodes)
         for program in plane.programs:
             self._launch(program)
-        self._launch(self.node.kubelet(tools["kubelet"], plane.url, authority))
-        kubectl = self.kubectl()
-        kubectl.wait("condition=Ready", f"node/{self.node.name}")
-        kubectl.wait("create", "serviceaccount/default")
+        self._start_kubelets(tools, plane.url, *self.nodes)
+        self.kubectl().wait("create", "serviceaccount/default")
         self.processes.complete()
+
+    def _start_runtimes(self, *nodes: Node) -> None:
+        network = Network.of(self.directory)
+        for node in nodes:
+            node.prepare()
+        self._launch(*(node.containerd(network) for node in nodes))
+        archive = self.directory / "images.tar"
+        images.write_archive(archive)
+        with ThreadPoolExecutor(len(nodes)) as importing:
+            for _ in importing.map(lambda node: node.import_images(archive), nodes):
+                pass  # an error is raised here
+        archive.unlink()
+
+    def _start_kubelets(self, tools: dict[str, Path], url: str, *nodes: Node) -> None:
+        authority = Authority(self.directory / "pki")
+        self._launch(*(node.kubelet(tools["kubelet"], url, authority) for node in nodes))
+        self.kubectl().wait("condition=Ready", *(f"node/{node.name}" for node in nodes))
+
+    def _start_drivers(self, *nodes: Node) -> None:
+        self._launch(*(storage.driver(node) for node in nodes))
+        for node in nodes:
+            self.kubectl().wait(
+                f"jsonpath={{.spec.drivers[*].name}}={storage.DRIVER_NAME}", f"csinode/{node.name}"
+            )
 
     def _start_storage(self, tools: dict[str, Path]) -> None:
         if "driver" in self.processes.names():
             return
         self.kubectl()("apply", "-f", str(storage.MANIFEST))
-        self._launch(storage.driver(self.node))
-        for program in storage.sidecars(self.node, tools, self.kubeconfig):
-            self._launch(program)
-        self._launch(storage.keeper(self.directory))
-        self.kubectl().wait(
-            f"jsonpath={{.spec.drivers[*].name}}={storage.DRIVER_NAME}", f"csinode/{self.node.name}"
-        )
+        self._start_drivers(*self.nodes)
+        first = self.nodes[0]
+        self._launch(*storage.sidecars(first, tools, self.kubeconfig), storage.keeper(self.directory))
 
-    def _launch(self, program: Program) -> None:
-        self._announce(f"starting {program.name}")
-        self.processes.start(program)
+    def _launch(self, *programs: Program) -> None:
+        self._announce(f"starting {', '.join(program.name for program in programs)}")
+        self.processes.start(*programs)
 
     def _restart(self, part: str) -> None:
         if part in storage.LEASES:
@@ -184,8 +274,10 @@ class Cluster:
         self.processes.restart(part)
 
     def _revive(self) -> list[str]:
-        self.node.prepare()
-        ended = [name for name in self.processes.names() if not self.processes.alive(name)]
+        Network.of(self.directory)
+        for node in self._own_nodes():
+            node.prepare()
+        ended = [name for name in self.parts() if not self.processes.alive(name)]
         for name in ended:
             self._announce(f"starting {name} again")
             self._restart(name)
@@ -201,6 +293,7 @@ class Cluster:
         self.processes.stop_all()
         for node in self.directory.glob("node-*/"):
             leftovers.clear_node(node)
+        network.remove(self.directory)
         leftovers.clear_shared()
         for entry in self.directory.iterdir():
             if entry.name not in ("logs", "lock", "processes.json"):

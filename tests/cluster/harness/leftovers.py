@@ -60,7 +60,14 @@ def clear_shared() -> None:
         return
     for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (_DEVICE_PLUGINS / name).unlink(missing_ok=True)
-    for directory in (_DEVICE_PLUGINS, _DEVICE_PLUGINS.parent, _LOG_LINKS, *_CGROUPS.glob("**/k8s.io")):
+    cached = (_CNI_CACHE / "results", _CNI_CACHE / "networks", _CNI_CACHE)
+    for directory in (
+        _DEVICE_PLUGINS,
+        _DEVICE_PLUGINS.parent,
+        _LOG_LINKS,
+        *cached,
+        *_CGROUPS.glob("**/k8s.io"),
+    ):
         with suppress(OSError):
             directory.rmdir()
 

@@ -1,6 +1,6 @@
-"""A node: its own containerd and kubelet, sharing nothing with the host's.
+"""A node: its own containerd and kubelet, sharing nothing with the host's nor with those of other nodes.
 
-A second node on this machine is a second ``Node`` with another name, directory and ``suffix``.
+All nodes of a cluster are on one machine and so in one mount namespace: whose mount it is, the kubelet's root tells.
 """
 
 import json
@@ -12,8 +12,9 @@ from tests.cluster.harness import images, mounts
 from tests.cluster.harness.certificates import Authority
 from tests.cluster.harness.controlplane import write_kubeconfig
 from tests.cluster.harness.errors import ClusterError, UnavailableError
+from tests.cluster.harness.network import Network
 from tests.cluster.harness.ports import free_ports
-from tests.cluster.harness.processes import Program
+from tests.cluster.harness.processes import NODE_MARKER, Program
 
 CNI_DIRECTORIES = tuple(map(Path, ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")))
 """Where distributions put the CNI plugins."""
@@ -23,11 +24,27 @@ _SOCKET_PATH_LIMIT = 107  # sizeof(sockaddr_un.sun_path) - 1
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Where a node's files are. ``suffix`` ends the names of its parts, empty for the first node."""
+    """The ``number``-th node, from 1 on, of the cluster in ``cluster``: its name, and where its files are."""
 
-    name: str
-    directory: Path
-    suffix: str = ""
+    number: int
+    cluster: Path
+
+    @property
+    def name(self) -> str:
+        return f"node-{self.number}"
+
+    @property
+    def directory(self) -> Path:
+        return self.cluster / self.name
+
+    def part(self, kind: str) -> str:
+        """The name of one of this node's parts: `kubelet` on the first node, `kubelet-2` on the second."""
+        return kind if self.number == 1 else f"{kind}-{self.number}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What marks every process of this node, and what such a process starts."""
+        return {NODE_MARKER: str(self.directory)}
 
     @property
     def kubelet_root(self) -> Path:
@@ -57,26 +74,24 @@ class Node:
             directory.mkdir(parents=True, exist_ok=True, mode=0o750)
         mounts.share(self.kubelet_root)
 
-    def containerd(self) -> Program:
-        """The container runtime, with state, sockets and plugins of its own."""
-        network = self.directory / "cni"
-        network.mkdir(exist_ok=True)
-        # Enough for Ready; every pod uses the host's network.
-        (network / "10-loopback.conflist").write_text(
-            json.dumps({"cniVersion": "0.4.0", "name": "lo", "plugins": [{"type": "loopback"}]})
+    def containerd(self, network: Network) -> Program:
+        """The container runtime, with state, sockets and plugins of its own; its pods get addresses of ``network``."""
+        plugins = self.directory / "cni"
+        plugins.mkdir(exist_ok=True)
+        (plugins / "10-pods.conflist").write_text(
+            json.dumps(network.configuration(self.number, self.directory / "addresses"))
         )
         config = self.directory / "containerd.toml"
         config.write_text(_CONTAINERD.format(directory=self.directory, cni=_cni(), pause=images.PAUSE))
         return Program(
-            name=f"containerd{self.suffix}",
+            name=self.part("containerd"),
             argv=["containerd", "--config", str(config)],
+            env=self.environment,
             ready=f"unix://{self.containerd_socket}",
         )
 
-    def import_images(self) -> None:
-        """Put the images pods use into this node's store."""
-        archive = self.directory / "images.tar"
-        images.write_archive(archive)
+    def import_images(self, archive: Path) -> None:
+        """Put the images of an archive (``images.write_archive``) into this node's store."""
         done = subprocess.run(
             [
                 "ctr",
@@ -92,7 +107,6 @@ class Node:
         )
         if done.returncode != 0:
             raise ClusterError(f"containerd did not take the images: {done.stderr.strip()}")
-        archive.unlink()
 
     def kubelet(self, program: Path, url: str, authority: Authority) -> Program:
         """The kubelet, registering itself as this node with the API server at ``url``."""
@@ -134,7 +148,8 @@ class Node:
             )
         )
         return Program(
-            name=f"kubelet{self.suffix}",
+            name=self.part("kubelet"),
+            env=self.environment,
             argv=[
                 str(program),
                 f"--config={config}",
@@ -180,6 +195,6 @@ disabled_plugins = [
 
 def _cni() -> Path:
     for directory in CNI_DIRECTORIES:
-        if (directory / "loopback").exists():
+        if (directory / "bridge").exists():
             return directory
-    raise UnavailableError("no CNI plugin `loopback`; install the Debian package containernetworking-plugins")
+    raise UnavailableError("no CNI plugin `bridge`; install the Debian package containernetworking-plugins")

@@ -22,15 +22,19 @@ PUBLIC = Image("busybox:1.36", "IfNotPresent")
 
 
 def pod(
-    name: str, image: Image, script: str = "sleep 3600", *, claims: tuple[str, ...] = ()
+    name: str, image: Image, script: str = "sleep 3600", *, claims: tuple[str, ...] = (), node: str = ""
 ) -> dict[str, Any]:
-    """A pod that runs ``script`` in a shell, each claim mounted at ``/<claim>``, and dies at once when deleted."""
+    """A pod that runs ``script`` in a shell, each claim mounted at ``/<claim>``, and dies at once when deleted.
+
+    ``node``: where the scheduler has to put it; by default that is its choice.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name},
         "spec": {
             "hostNetwork": True,
+            **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}),
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
             "containers": [

@@ -27,6 +27,9 @@ from tests.cluster.harness.errors import ClusterError
 MARKER = "CSITRACE_CLUSTER_DIR"
 """Environment variable of every process of a cluster; its value is the cluster's directory."""
 
+NODE_MARKER = "CSITRACE_CLUSTER_NODE"
+"""The same for a node's processes; its value is the node's directory."""
+
 _INHERITED = ("PATH", "HOME", "LANG")
 _POLL_S = 0.05
 
@@ -165,14 +168,24 @@ class Processes:
         """The recorded process of a part; it may have ended."""
         return self._entry(name).process
 
+    def node(self, name: str) -> str:
+        """The directory of the node that a part belongs to; empty for one of the cluster's own."""
+        return self._entry(name).program.env.get(NODE_MARKER, "")
+
     def alive(self, name: str) -> bool:
         self._reap()
         return any(e.program.name == name and e.process.alive for e in self.ledger().started)
 
-    def start(self, program: Program) -> None:
-        """Start ``program`` unless it runs, and wait until it is ready. A start that fails shows the log's end."""
-        if self.alive(program.name):
-            return
+    def start(self, *programs: Program) -> None:
+        """Start what does not run yet of ``programs``, all at once, and wait until they are ready.
+
+        A start that fails shows the log's end.
+        """
+        started = [(program, self._spawn(program)) for program in programs if not self.alive(program.name)]
+        for program, process in started:
+            self._wait_ready(program, process)
+
+    def _spawn(self, program: Program) -> ProcessId:
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.log(program.name)
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
@@ -195,7 +208,7 @@ class Processes:
         if process is None:
             raise ClusterError(self._failure(program.name, "ended at once"))
         self._record(Started(program, process))
-        self._wait_ready(program, process)
+        return process
 
     def restart(self, name: str) -> None:
         """Start a part again as it was started the first time, after ending it if it still runs."""
@@ -224,17 +237,26 @@ class Processes:
         ]
 
     def stop_all(self, grace_s: float = 3.0) -> None:
-        """End every recorded program, last started first, then whatever else carries this cluster's marker.
+        """End every recorded program, last started first, then whatever else carries this cluster's marker."""
+        self._stop(self.ledger().started, grace_s, lambda: marked(self.directory))
 
-        One that waits for a hung volume dies only with the volume's FUSE process, so nothing is waited for between
-        the first SIGKILL and the last.
-        """
-        started = [entry.process for entry in reversed(self.ledger().started)]
+    def stop_node(self, node: Path, grace_s: float = 3.0) -> None:
+        """The same for what runs on one node, by its directory; it is forgotten, too."""
+        ledger = self.ledger()
+        gone = [entry for entry in ledger.started if entry.program.env.get(NODE_MARKER) == str(node)]
+        self._stop(gone, grace_s, lambda: marked(node, NODE_MARKER))
+        ledger.started = [entry for entry in ledger.started if entry not in gone]
+        self._save(ledger)
+
+    def _stop(self, entries: list[Started], grace_s: float, rest: Callable[[], list[ProcessId]]) -> None:
+        """One that waits for a hung volume dies only with the volume's FUSE process, so nothing is waited for between
+        the first SIGKILL and the last."""
+        started = [entry.process for entry in reversed(entries)]
         for process in started:
             process.signal(signal.SIGTERM)
             process.signal(signal.SIGCONT)  # a suspended process would sit on its SIGTERM
             process.gone_within(grace_s)
-        kill_all(lambda: [process for process in started if process.alive] + marked(self.directory))
+        kill_all(lambda: [process for process in started if process.alive] + rest())
         self._reap()
 
     def forget(self) -> None:
@@ -305,9 +327,11 @@ def kill_all(remaining: Callable[[], list[ProcessId]], within_s: float = 10.0) -
         processes[0].gone_within(1)
 
 
-def marked(directory: Path) -> list[ProcessId]:
-    """Every process that carries the marker of the cluster in ``directory``."""
-    return [process for pid in all_pids() if marker(pid) == directory and (process := ProcessId.of(pid))]
+def marked(directory: Path, name: str = MARKER) -> list[ProcessId]:
+    """Every process that carries the marker of the cluster, or with NODE_MARKER of the node, in ``directory``."""
+    return [
+        process for pid in all_pids() if marker(pid, name) == directory and (process := ProcessId.of(pid))
+    ]
 
 
 def marked_directories() -> set[Path]:
@@ -315,9 +339,9 @@ def marked_directories() -> set[Path]:
     return {directory for pid in all_pids() if (directory := marker(pid)) is not None}
 
 
-def marker(pid: int) -> Path | None:
-    """The directory of the cluster that ``pid`` belongs to; None for any other process and for this one."""
-    prefix = f"{MARKER}=".encode()
+def marker(pid: int, name: str = MARKER) -> Path | None:
+    """The directory of the cluster or node that ``pid`` belongs to; None for any other process and for this one."""
+    prefix = f"{name}=".encode()
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:  # gone meanwhile, or another user's
