@@ -281,6 +281,7 @@ def _daemon_to_wire(daemon: DaemonStatus) -> pb.DaemonStatus:
         cpu_ns=daemon.cpu_ns,
         rss_bytes=daemon.rss_bytes,
         exited=_text(daemon.exited),
+        pod_uid=_text(daemon.pod_uid),
     )
 
 
@@ -293,6 +294,7 @@ def _daemon(wire: pb.DaemonStatus) -> DaemonStatus:
         cpu_ns=wire.cpu_ns if wire.HasField("cpu_ns") else None,
         rss_bytes=wire.rss_bytes if wire.HasField("rss_bytes") else None,
         exited=wire.exited,
+        pod_uid=wire.pod_uid,
     )
 
 

@@ -641,6 +641,7 @@ class DaemonStatus(_message.Message):
     CPU_NS_FIELD_NUMBER: _builtins.int
     RSS_BYTES_FIELD_NUMBER: _builtins.int
     EXITED_FIELD_NUMBER: _builtins.int
+    POD_UID_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     name: _builtins.str
     state: _builtins.str
@@ -650,6 +651,8 @@ class DaemonStatus(_message.Message):
     rss_bytes: _builtins.int
     exited: _builtins.str
     """how it ended; empty while it runs"""
+    pod_uid: _builtins.str
+    """the pod it runs in; empty: in none, or not known"""
     def __init__(
         self,
         *,
@@ -660,10 +663,11 @@ class DaemonStatus(_message.Message):
         cpu_ns: _builtins.int | None = ...,
         rss_bytes: _builtins.int | None = ...,
         exited: _builtins.str = ...,
+        pod_uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_ns", b"_cpu_ns", "_rss_bytes", b"_rss_bytes", "_started_at", b"_started_at", "cpu_ns", b"cpu_ns", "rss_bytes", b"rss_bytes", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_ns", b"_cpu_ns", "_rss_bytes", b"_rss_bytes", "_started_at", b"_started_at", "cpu_ns", b"cpu_ns", "exited", b"exited", "name", b"name", "pid", b"pid", "rss_bytes", b"rss_bytes", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_ns", b"_cpu_ns", "_rss_bytes", b"_rss_bytes", "_started_at", b"_started_at", "cpu_ns", b"cpu_ns", "exited", b"exited", "name", b"name", "pid", b"pid", "pod_uid", b"pod_uid", "rss_bytes", b"rss_bytes", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cpu_ns: _TypeAlias = _typing.Literal["cpu_ns"]  # noqa: Y015
     _WhichOneofArgType__cpu_ns: _TypeAlias = _typing.Literal["_cpu_ns", b"_cpu_ns"]  # noqa: Y015

@@ -34,7 +34,8 @@ class DaemonStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_def
     """The process that serves a FUSE connection.
 
     `state`: ps letter (R S D Z T) or "" when unknown; `cpu_ns`: CPU time used so far; `rss_bytes`: resident memory;
-    `exited`: how it ended, e.g. "killed by SIGKILL", empty while it runs.
+    `exited`: how it ended, e.g. "killed by SIGKILL", empty while it runs; `pod_uid`: the pod it runs in, empty where that is
+    none or not known.
     """
 
     pid: int = 0
@@ -44,6 +45,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_def
     cpu_ns: int | None = None
     rss_bytes: int | None = None
     exited: str = ""
+    pod_uid: str = ""
 
 
 UNBOUNDED_NS = (1_000 << (BUCKETS - 2)) + 1

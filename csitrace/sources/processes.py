@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import psutil
 
 from csitrace.model.fuse import DaemonStatus
+from csitrace.sources.pods import pod_uid_of
 
 _T = TypeVar("_T")
 
@@ -168,6 +169,7 @@ class Daemon:
             self._process = psutil.Process(pid)
             self._name = Path(f"/proc/{pid}/comm").read_text(errors="replace").rstrip("\n")
             self._started_at = round(self._process.create_time() * 1e9)
+            self._pod_uid = pod_uid_of(pid)
             if _has_ended(self.pidfd):  # what was read may be of a later process with the same pid
                 raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         except (psutil.Error, OSError) as error:
@@ -180,24 +182,25 @@ class Daemon:
             with self._process.oneshot():
                 times = self._process.cpu_times()
                 state = _STATE_LETTERS.get(self._process.status(), "")
-                return DaemonStatus(
-                    pid=self.pid,
-                    name=self._name,
+                return self._told(
                     state=state,
-                    started_at=self._started_at,
                     cpu_ns=round((times.user + times.system) * 1e9),
                     rss_bytes=self._process.memory_info().rss,
                 )
         except (psutil.Error, OSError):
-            return DaemonStatus(pid=self.pid, name=self._name, started_at=self._started_at)
+            return self._told()
 
     def ended(self) -> DaemonStatus:
         """To be called when `pidfd` turned readable: the last word on it."""
+        return self._told(exited=how_it_ended(self.pidfd, self.pid))
+
+    def _told(self, **figures: Any) -> DaemonStatus:
         return DaemonStatus(
             pid=self.pid,
             name=self._name,
             started_at=self._started_at,
-            exited=how_it_ended(self.pidfd, self.pid),
+            pod_uid=self._pod_uid,
+            **figures,
         )
 
     def close(self) -> None:

@@ -106,6 +106,7 @@ daemons = st.builds(
     cpu_ns=st.none() | durations,
     rss_bytes=st.none() | durations,
     exited=texts,
+    pod_uid=texts,
 )
 fuse_observed = st.builds(
     FuseObserved,
