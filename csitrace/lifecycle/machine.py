@@ -93,10 +93,14 @@ def phase_of(calls: Iterable[Call]) -> Phase:
 
 
 def check_call(call: Call, earlier: Iterable[Call]) -> str:
-    """What is wrong with a call that was answered OK after `earlier` ones about the same volume; "" when nothing is."""
+    """What is wrong with a call that was answered OK after `earlier` ones about the same volume; "" when nothing is.
+
+    Only what the same process answered is held against it: what the drivers of two nodes tell comes in in no certain order.
+    """
     if call.code != 0 or call.method not in _LIFECYCLE_METHODS:
         return ""
-    phase = phase_of(other for other in earlier if other is not call and _same_place(other, call))
+    before = (o for o in earlier if o is not call and _same_teller(o, call) and _same_place(o, call))
+    phase = phase_of(before)
     if after(phase, call.method) is not None:
         return ""
     place = f" on {call.node_name or call.node_id}" if call.node_name or call.node_id else ""
@@ -105,8 +109,25 @@ def check_call(call: Call, earlier: Iterable[Call]) -> str:
     )
 
 
+def _same_teller(other: Call, call: Call) -> bool:
+    """Whether one process answered both, or a process and its successor on a node."""
+    if other.instance == call.instance:
+        return True
+    return other.driver == call.driver and other.node_name == call.node_name != ""
+
+
+def _node_of(call: Call) -> str:
+    """The node a call is about: the one that its request names, or the one it was made on; "" for the volume as such."""
+    return call.node_id or (call.node_name if call.method.startswith("Node") else "")
+
+
 def _same_place(other: Call, call: Call) -> bool:
-    """Node calls concern one node, publish calls one target; a call without them concerns the whole volume."""
+    """Node calls concern one node, publish calls one target; a call without them concerns the whole volume.
+
+    A node's id, as its driver knows it, need not be its name: then calls about the node are not seen to belong together.
+    """
+    if _node_of(other) and _node_of(call) and _node_of(other) != _node_of(call):
+        return False
     if other.target_path and call.target_path and other.target_path != call.target_path:
         return False
     if (

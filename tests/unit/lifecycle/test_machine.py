@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from csitrace.lifecycle.machine import LEADS_TO, TRANSITIONS, Phase, after, check_call, phase_of
 from csitrace.lifecycle.machine_diagram import mermaid
@@ -70,6 +71,39 @@ def test_what_no_figure_allows_is_an_anomaly(earlier: list[str], wrong: str) -> 
     text = check_call(call(wrong, seq=99), calls)
     assert wrong in text
     assert phase_of(calls) in text
+
+
+def test_nodes_are_told_apart() -> None:
+    """A volume that two nodes use may be detached from one while it is published on the other, and not while on that one."""
+    there = [
+        replace(call(method, seq=seq), node_name="n1", node_id=node_id)
+        for seq, (method, node_id) in enumerate(
+            [
+                ("CreateVolume", ""),
+                ("ControllerPublishVolume", "n1"),
+                ("ControllerPublishVolume", "n2"),
+                ("NodeStageVolume", ""),
+                ("NodePublishVolume", ""),
+            ],
+            1,
+        )
+    ]
+    detach = replace(call("ControllerUnpublishVolume", seq=99), node_name="n1")
+    assert check_call(replace(detach, node_id="n2"), there) == ""
+    assert "in phase PUBLISHED" in check_call(replace(detach, node_id="n1"), there)
+
+
+def test_what_another_process_tells_has_no_certain_order() -> None:
+    """A feed that comes in late tells of staging after another told that the volume was deleted: no anomaly."""
+    gone = [
+        replace(call(method, seq=seq), instance="controller", node_name="n1", node_id=node_id)
+        for seq, (method, node_id) in enumerate(
+            [("ControllerPublishVolume", "n2"), ("ControllerUnpublishVolume", "n2"), ("DeleteVolume", "")], 1
+        )
+    ]
+    staged = replace(call("NodeStageVolume", seq=99), instance="node", node_name="n2")
+    assert check_call(staged, gone) == ""
+    assert "in phase absent" in check_call(replace(staged, node_name="n1"), gone)
 
 
 @given(
