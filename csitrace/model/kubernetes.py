@@ -213,17 +213,32 @@ class CSIVolumeSource(_Struct, frozen=True, kw_only=True):
     read_only: bool = False
 
 
+class HostPathVolumeSource(_Struct, frozen=True, kw_only=True):
+    """A directory of the node: where a driver's pod has its socket (`plugins/<driver>`) and kubelet's."""
+
+    path: str = ""
+
+
 class Volume(_Struct, frozen=True, kw_only=True):
-    """One entry of `pod.spec.volumes`; all three sources None: a volume that CSI has no part in."""
+    """One entry of `pod.spec.volumes`; the three sources but `host_path` None: a volume that CSI has no part in."""
 
     name: str = ""
+    host_path: HostPathVolumeSource | None = None
     persistent_volume_claim: PersistentVolumeClaimVolumeSource | None = None
     ephemeral: EphemeralVolumeSource | None = None
     csi: CSIVolumeSource | None = None
 
 
+class Container(_Struct, frozen=True, kw_only=True):
+    """What a container is called and made from; its command and environment may hold secrets, and stay out."""
+
+    name: str = ""
+    image: str = ""
+
+
 class PodSpec(_Struct, frozen=True, kw_only=True):
     node_name: str = ""
+    containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
 
 
@@ -313,6 +328,12 @@ class Event(_Object, frozen=True, kw_only=True):
         return (self.series.count if self.series else None) or self.count or 1
 
 
+class TokenRequest(_Struct, frozen=True, kw_only=True):
+    """For whom kubelet asks service account tokens, which the driver then gets with NodePublishVolume."""
+
+    audience: str = ""
+
+
 class CSIDriverSpec(_Struct, frozen=True, kw_only=True):
     attach_required: bool = True
     pod_info_on_mount: bool = False
@@ -320,6 +341,8 @@ class CSIDriverSpec(_Struct, frozen=True, kw_only=True):
     fs_group_policy: str = ""
     storage_capacity: bool = False
     requires_republish: bool = False
+    token_requests: tuple[TokenRequest, ...] = ()
+    se_linux_mount: bool | None = None  # None: the server does not know the field
 
 
 class CSIDriver(_Object, frozen=True, kw_only=True):
@@ -357,6 +380,7 @@ class StorageClass(_Object, frozen=True, kw_only=True):
 class Taint(_Struct, frozen=True, kw_only=True):
     key: str = ""
     effect: str = ""
+    time_added: str | None = None  # told of taints with the effect NoExecute
 
 
 class NodeSpec(_Struct, frozen=True, kw_only=True):
