@@ -15,14 +15,20 @@ from typing import Any, TypeVar
 from immutables import Map
 from msgspec.structs import replace
 
+from csitrace.lifecycle.driver_pods import looks_like_driver
 from csitrace.lifecycle.paths import PublishPath, StagingPath, parse_path, staging_digest
 from csitrace.lifecycle.state import EMPTY, State, Stored
 from csitrace.model.kubernetes import (
+    CSIDriver,
+    CSINode,
     Event,
     KubernetesObject,
+    Lease,
+    Node,
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
+    StorageClass,
     VolumeAttachment,
 )
 from csitrace.model.kubernetes import Volume as PodVolume
@@ -41,6 +47,8 @@ MOUNTS_ON = "mounts on"  # "node/connection" -> (node name, mount id) of the FUS
 HOLDERS_OF = "holders of"  # "node/mount id" -> keys of the volumes that show the mount
 SUBJECTS_OF = "subjects of"  # volume key -> {subject: driver}, those that calls were about
 KEY_OF_SUBJECT = "key of subject"  # subject -> key of the volume that was last known by it
+OF_KIND = "of kind"  # kind -> uids, for the kinds that describe the cluster rather than one volume
+DRIVER_PODS = "driver pods"  # "" -> uids of the pods that look like a part of a CSI driver
 FUSE_OF = "fuse of"  # volume id -> (node name, connection)
 
 Link = tuple[str, str, Any, Any]  # relation, key, member, detail
@@ -124,6 +132,14 @@ def get(state: State, object_type: type[ObjectT], uid: str) -> ObjectT | None:
 def by_name(state: State, object_type: type[ObjectT], name: str, namespace: str = "") -> ObjectT | None:
     uid = state.names.get((object_type.__name__, namespace, name))
     return get(state, object_type, uid) if uid is not None else None
+
+
+def of_kind(state: State, object_type: type[ObjectT]) -> Iterator[Stored]:
+    """Every object of one of the kinds that describe the cluster (drivers, nodes, classes, leases)."""
+    for uid in members(state, OF_KIND, object_type.__name__):
+        stored = state.objects.get((object_type.__name__, uid))
+        if stored is not None:
+            yield stored
 
 
 def store(state: State, obj: KubernetesObject, seq: int, at: int) -> State:
@@ -244,7 +260,13 @@ def _attachment_links(attachment: VolumeAttachment) -> Iterator[Link]:
         yield ATTACHMENTS_OF_PV, attachment.spec.source.persistent_volume_name, attachment.uid, None
 
 
+def _kind_link(obj: KubernetesObject) -> Iterator[Link]:
+    yield OF_KIND, obj.kind, obj.uid, None
+
+
 def _pod_links(pod: Pod) -> Iterator[Link]:
+    if looks_like_driver(pod):
+        yield DRIVER_PODS, "", pod.uid, None
     for volume in pod.spec.volumes:
         if name := claim_name(pod, volume):
             yield PODS_OF_CLAIM, f"{pod.namespace}/{name}", pod.uid, volume.name
@@ -285,6 +307,7 @@ _LINKS: dict[type, Callable[[Any], Iterable[Link]]] = {
     VolumeAttachment: _attachment_links,
     Pod: _pod_links,
     Event: _event_links,
+    **dict.fromkeys((CSIDriver, CSINode, StorageClass, Node, Lease), _kind_link),
 }
 
 _KEYS: dict[type, Callable[[State, Any], Iterable[str]]] = {
