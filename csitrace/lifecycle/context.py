@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from csitrace.lifecycle import index
+from csitrace.lifecycle.heard import kernel_silence, kind_silence
 from csitrace.lifecycle.state import Call, EventFact, MountFact, SourceState, State, Use, Volume
 from csitrace.model.events import Witness
 from csitrace.model.kubernetes import (
@@ -192,22 +193,12 @@ class Context:
 
     def silence(self, kind: str) -> str:
         """Why objects of a kind cannot be seen now; "" when they can (or when one namespace at least is heard)."""
-        cluster_wide = self.source(Witness.KUBERNETES, kind)
-        if cluster_wide is not None and cluster_wide.up:
-            return ""
-        if self.volume.namespace:
-            scoped = self.source(Witness.KUBERNETES, f"{kind}/{self.volume.namespace}")
-            if scoped is not None:
-                return "" if scoped.up else scoped.reason
-        return cluster_wide.reason if cluster_wide is not None else f"nobody reads {kind} objects"
+        return kind_silence(self.state, kind, self.volume.namespace)
 
     @cached_property
     def kernel_silence(self) -> str:
         """Why the pod's node's mounts cannot be seen; "" when they can."""
-        source = self.source(Witness.KERNEL, self.node_name)
-        if source is None:
-            return f"no one reports the mounts of node {self.node_name}"
-        return "" if source.up and source.listed else source.reason or "its mounts are still being read"
+        return kernel_silence(self.state, self.node_name)
 
     @cached_property
     def driver_heard(self) -> bool:
