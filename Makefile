@@ -9,9 +9,10 @@ PYTHON := $(VENV)/bin/python
 DEBIAN := fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-dev python3-venv git
 DEBIAN_TEST := bindfs fio sqlite3 attr tmux
 DEBIAN_CLUSTER := $(shell cat tests/cluster/packages.txt 2>/dev/null)
+DEBIAN_IMAGE := mmdebstrap
 DEBIAN_SCREENSHOTS := librsvg2-bin fonts-dejavu-core
 
-.PHONY: help demo test check format cluster-up cluster-down test-cluster sanity bench screenshots proto venv clean
+.PHONY: help demo test check format image cluster-up cluster-down test-cluster sanity bench screenshots proto venv clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +56,10 @@ format: $(VENV)/.ready ## format and mend what can be mended
 
 proto: $(VENV)/.ready ## generate the protobuf code anew
 	@$(PYTHON) tools/generate_protos.py
+
+image: $(VENV)/.ready ## a container image of driver, FUSE pods and agent, without docker; prints its name and its archive
+	$(call need,$(DEBIAN_IMAGE))
+	@$(PYTHON) -m tools.image
 
 cluster-up: $(VENV)/.ready ## a real two-node Kubernetes with driver_ref; prints the KUBECONFIG to use
 	$(call need,$(DEBIAN_CLUSTER))
