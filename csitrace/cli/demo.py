@@ -5,7 +5,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from csitrace.cli.flags import add_view_flags
+from csitrace.cli.flags import SHOWN, add_filter_flag, add_output_flag
 from csitrace.cli.hearing import local_sources
 from csitrace.cli.showing import show
 from csitrace.errors import UsageError
@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"what happens: {', '.join(SCENARIO_NAMES)} (default: mixed)",
     )
-    add_view_flags(parser)
+    add_filter_flag(parser)
+    add_output_flag(parser, SHOWN, "default: screen on a terminal, else lines")
 
 
 def run(arguments: argparse.Namespace) -> int:

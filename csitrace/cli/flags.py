@@ -1,6 +1,7 @@
 """The groups of flags that commands share, and what they mean to the sources."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,10 +13,12 @@ DEFAULT_KUBELET_ROOT = "/var/lib/kubelet"
 def add_kubectl_flags(parser: argparse.ArgumentParser) -> None:
     """Which cluster, as whom."""
     group = parser.add_argument_group("kubectl's flags, with kubectl's meaning")
-    group.add_argument("--kubeconfig", default="", metavar="FILE")
-    group.add_argument("--context", default="", metavar="NAME")
-    group.add_argument("--cluster", default="", metavar="NAME")
-    group.add_argument("--user", default="", metavar="NAME")
+    group.add_argument(
+        "--kubeconfig", default="", metavar="FILE", help="instead of $KUBECONFIG, ~/.kube/config"
+    )
+    group.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
+    group.add_argument("--cluster", default="", metavar="NAME", help="of the kubeconfig")
+    group.add_argument("--user", default="", metavar="NAME", help="of the kubeconfig")
     where = group.add_mutually_exclusive_group()
     where.add_argument(
         "-n", "--namespace", default="", metavar="NS", help="only this one (default: all that you may see)"
@@ -25,7 +28,10 @@ def add_kubectl_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("-l", "--selector", default="", metavar="LABELS", help="only claims with these labels")
     group.add_argument("--as", dest="as_user", default="", metavar="USER", help="act as someone else")
-    group.add_argument("--as-group", dest="as_groups", action="append", default=[], metavar="GROUP")
+    group.add_argument(
+        "--as-group", dest="as_groups", action="append", default=[], metavar="GROUP", help="and as of a group"
+    )
+    group.add_argument("--as-uid", default="", metavar="UID", help="and with this uid")
     group.add_argument(
         "--request-timeout", default="0", metavar="TIME", help="for one request, e.g. 5s (default: none)"
     )
@@ -57,19 +63,30 @@ def add_witness_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_view_flags(parser: argparse.ArgumentParser) -> None:
-    """What is shown, and how."""
-    group = parser.add_argument_group("what is shown")
-    group.add_argument(
+SHOWN = ("screen", "lines", "wide", "json", "yaml")
+"""What `show` can show: a screen, or changes in one of these forms."""
+
+
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Objects by name."""
+    parser.add_argument(
+        "resources",
+        nargs="*",
+        metavar="KIND/NAME",
+        help="only these: pvc/x, pod/y, pv/z, node/n, sc/c; also 'pvc x y', 'pvc,pod x'",
+    )
+
+
+def add_filter_flag(parser: argparse.ArgumentParser) -> None:
+    """Which volumes."""
+    parser.add_argument(
         "--filter", default="", metavar="EXPR", help="e.g. 'driver:ebs and stuck>30s and not ns:dev'"
     )
-    group.add_argument(
-        "-o",
-        "--output",
-        choices=("screen", "lines", "json"),
-        default="",
-        help="default: screen on a terminal, else lines",
-    )
+
+
+def add_output_flag(parser: argparse.ArgumentParser, outputs: Sequence[str], default: str) -> None:
+    """In which form; `default` is said in the help."""
+    parser.add_argument("-o", "--output", choices=outputs, default="", help=default)
 
 
 def connection_options(arguments: argparse.Namespace) -> "ConnectionOptions":
@@ -84,5 +101,6 @@ def connection_options(arguments: argparse.Namespace) -> "ConnectionOptions":
         namespace=arguments.namespace,
         as_user=arguments.as_user,
         as_groups=tuple(arguments.as_groups),
+        as_uid=arguments.as_uid,
         request_timeout_ns=parse_request_timeout(arguments.request_timeout),
     )

@@ -1,15 +1,48 @@
-"""Which sources there are for what the flags say."""
+"""Which sources there are for what the flags say, and the session that takes in what they tell."""
 
+import argparse
 import socket
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from csitrace.cli.flags import DEFAULT_KUBELET_ROOT
+from csitrace.cli.flags import DEFAULT_KUBELET_ROOT, connection_options
+from csitrace.cli.resources import watch_filter
 from csitrace.errors import UsageError
 
 if TYPE_CHECKING:
+    from csitrace.engine.session import Session
     from csitrace.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What the flags of a command on a cluster ask for. `wanted`: the filter of what is to be shown."""
+
+    session: "Session"
+    sources: "list[Source]"
+    wanted: str
+
+
+async def hear(arguments: argparse.Namespace) -> Hearing:
+    """The sources that resources, kubectl's and witness flags choose; nothing is connected yet. Raises `CsitraceError`."""
+    from csitrace.engine.session import Session
+    from csitrace.lifecycle.filter import parse_volume_filter
+    from csitrace.sources.kubernetes.source import KubernetesSource
+
+    wanted = watch_filter(arguments.namespace, arguments.resources, arguments.filter)
+    nodes = given_nodes(arguments.kubelet_root, arguments.node_name)
+    parse_volume_filter(arguments.filter)  # a wrong one is told before anything is opened
+    cluster = await KubernetesSource.open(
+        connection_options(arguments),
+        all_namespaces=not arguments.namespace,
+        selectors={"PersistentVolumeClaim": arguments.selector} if arguments.selector else None,
+        interactive=sys.stdin.isatty(),
+    )
+    sources: list[Source] = [cluster, *local_sources(nodes, arguments.feed)]
+    return Hearing(Session(arguments.context or cluster.name), sources, wanted)
 
 
 def given_nodes(kubelet_roots: Sequence[str], node_names: Sequence[str]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import demo, watch
+from csitrace.cli import demo, get, watch
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
 from csitrace.errors import CsitraceError, FilterError
@@ -31,6 +31,7 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("watch", "follow the volumes of a cluster, live", watch.DESCRIPTION, watch.configure, watch.run),
+    Command("get", "list the volumes of a cluster, once", get.DESCRIPTION, get.configure, get.run),
     Command(
         "demo",
         "volumes on their way on this machine, without a cluster",

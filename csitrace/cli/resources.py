@@ -1,33 +1,61 @@
 """Objects named on the command line, as kubectl names them, and the filter they become."""
 
+import re
 from collections.abc import Sequence
 
 from csitrace.errors import UsageError
 
 RESOURCE_FIELDS = {
     **dict.fromkeys(("pvc", "pvcs", "persistentvolumeclaim", "persistentvolumeclaims"), "claim"),
-    **dict.fromkeys(("pv", "pvs", "persistentvolume", "persistentvolumes"), "pv"),
     **dict.fromkeys(("po", "pod", "pods"), "pod"),
+    **dict.fromkeys(("pv", "pvs", "persistentvolume", "persistentvolumes"), "pv"),
     **dict.fromkeys(("no", "node", "nodes"), "node"),
     **dict.fromkeys(("sc", "storageclass", "storageclasses"), "class"),
 }
 """What may be named on the command line, and the filter field it becomes."""
 
+NAMED = "pvc, pod, pv, node or sc"
 
-def resource_filter(resources: Sequence[str]) -> str:
-    """`pvc/x pod/y` as a filter; kubectl's `pvc x` is understood, too. Raises UsageError."""
-    terms, words = [], list(resources)
-    while words:
-        kind, slash, name = words.pop(0).partition("/")
-        if not slash:
-            if kind.lower() not in RESOURCE_FIELDS or not words:
-                raise UsageError(f"{kind!r} names no object: say e.g. pvc/{kind}")
-            name = words.pop(0)
-        field = RESOURCE_FIELDS.get(kind.lower())
-        if field is None:
-            raise UsageError(f"{kind}/{name}: volumes are not found by {kind}; use pvc, pod, pv, node or sc")
-        terms.append(f'{field}="{name}"')
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*")
+
+
+def resource_filter(words: Sequence[str]) -> str:
+    """kubectl's `pvc/x pod/y`, `pvc x y`, `pvc,pod x` and `pvc` (all of them) as a filter; "" for no words. Raises UsageError."""
+    terms: list[str] = []
+    fields: list[str] = []  # of the kind that the words that follow are names of
+    has_name = True
+    for word in words:
+        kind, slash, name = word.partition("/")
+        if slash:
+            terms.append(f'{field_of(kind, name)}="{_checked(name, kind)}"')
+        elif not fields:
+            fields = [field_of(part, "") for part in word.split(",")]
+            has_name = False
+        else:
+            terms += [f'{field}="{_checked(word, words[0])}"' for field in fields]
+            has_name = True
+    if not has_name:
+        terms += [f"{field}:*" for field in fields]
     return f"({' or '.join(terms)})" if terms else ""
+
+
+def field_of(kind: str, name: str) -> str:
+    """The filter field of a kind, in any of kubectl's spellings (`PVC`, `pods.v1`). `name`: for the error. Raises UsageError."""
+    field = RESOURCE_FIELDS.get(kind.lower().partition(".")[0])
+    if field is None:
+        what = (
+            f"{kind}/{name}: volumes are not found by {kind}; use"
+            if name
+            else f"{kind!r} is none of the kinds"
+        )
+        raise UsageError(f"{what} {NAMED}, e.g. pvc/{name or kind or 'data'}")
+    return field
+
+
+def _checked(name: str, kind: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{kind}/{name}: {name!r} is no object's name")
+    return name
 
 
 def watch_filter(namespace: str, resources: Sequence[str], expression: str) -> str:

@@ -5,7 +5,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from csitrace.errors import UsageError
@@ -24,13 +24,20 @@ TERMINATED = 143
 """128 + SIGTERM, likewise."""
 
 
-async def show(session: "Session", sources: "Sequence[Source]", output: str, wanted: str) -> int:
-    """Run the view that was asked for until the user leaves it or the sources end."""
+def taking_in(session: "Session", sources: "Sequence[Source]") -> Callable[[], Awaitable[None]]:
+    """What takes in all that the sources tell. It raises `NotAllowedError` when they are allowed to tell nothing at all."""
+    from csitrace.cli.refusal import unless_refused
     from csitrace.engine.merge import merge
 
     async def take_in() -> None:
-        await session.run(merge(sources))
+        await session.run(unless_refused(session, merge(sources)))
 
+    return take_in
+
+
+async def show(session: "Session", sources: "Sequence[Source]", output: str, wanted: str) -> int:
+    """Run the view that was asked for until the user leaves it or the sources end."""
+    take_in = taking_in(session, sources)
     on_terminal = all(
         stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
     )  # the screen is drawn on stderr
@@ -51,7 +58,7 @@ async def show(session: "Session", sources: "Sequence[Source]", output: str, wan
     from csitrace.report.printer import print_changes
 
     leave_on_interrupt()
-    return await print_changes(session, take_in, wanted, as_json=chosen == "json")
+    return await print_changes(session, take_in, wanted, form=chosen)
 
 
 def leave_on_interrupt() -> None:

@@ -2,16 +2,17 @@
 
 import argparse
 import asyncio
-import sys
-from typing import TYPE_CHECKING
 
-from csitrace.cli.flags import add_kubectl_flags, add_view_flags, add_witness_flags, connection_options
-from csitrace.cli.hearing import given_nodes, local_sources
-from csitrace.cli.resources import watch_filter
+from csitrace.cli.flags import (
+    SHOWN,
+    add_filter_flag,
+    add_kubectl_flags,
+    add_output_flag,
+    add_resources,
+    add_witness_flags,
+)
+from csitrace.cli.hearing import hear
 from csitrace.cli.showing import show
-
-if TYPE_CHECKING:
-    from csitrace.sources import Source
 
 DESCRIPTION = (
     "Follow the volumes of the current kubeconfig's cluster: a screen on a terminal, lines without one."
@@ -20,12 +21,11 @@ DESCRIPTION = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
-    parser.add_argument(
-        "resources", nargs="*", metavar="KIND/NAME", help="only these: pvc/x, pod/y, pv/z, node/n, sc/c"
-    )
+    add_resources(parser)
     add_kubectl_flags(parser)
     add_witness_flags(parser)
-    add_view_flags(parser)
+    add_filter_flag(parser)
+    add_output_flag(parser, SHOWN, "default: screen on a terminal, else lines")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,22 +34,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _watch(arguments: argparse.Namespace) -> int:
-    from csitrace.engine.session import Session
-    from csitrace.lifecycle.filter import parse_volume_filter
-    from csitrace.sources.kubernetes.source import KubernetesSource
-
-    wanted = watch_filter(arguments.namespace, arguments.resources, arguments.filter)
-    nodes = given_nodes(arguments.kubelet_root, arguments.node_name)
-    parse_volume_filter(arguments.filter)  # a wrong one is told before anything is opened
-    cluster = await KubernetesSource.open(
-        connection_options(arguments),
-        all_namespaces=not arguments.namespace,
-        selectors={"PersistentVolumeClaim": arguments.selector} if arguments.selector else None,
-        interactive=sys.stdin.isatty(),
-    )
-    sources: list[Source] = [
-        cluster,
-        *local_sources(nodes, arguments.feed),
-    ]
-    session = Session(arguments.context or cluster.name)
-    return await show(session, sources, arguments.output, wanted)
+    heard = await hear(arguments)
+    return await show(heard.session, heard.sources, arguments.output, heard.wanted)

@@ -1,5 +1,6 @@
-"""Changes as lines: text for people and grep, JSON for programs. The JSON's names are a contract."""
+"""Changes as lines: text for people and grep, JSON and YAML for programs, whose names are a contract."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from csitrace.lifecycle.witnesses import PHASE_NAMES
 from csitrace.model.times import MILLISECOND, format_duration, format_rfc3339
 from csitrace.report.changes import Change, What
 
-_LEVELS = {
+LEVELS = {
     Severity.GONE: "GONE",
     Severity.OK: "OK",
     Severity.WAITING: "WAITING",
@@ -23,17 +24,29 @@ _LEVELS = {
 
 def text_line(change: Change, now: int) -> str:
     """`14:02:11.480Z STUCK   shop/orders-data  13 ControllerPublishVolume  4m12s  n3  attach refused: …`"""
+    return _text(change, now, ())
+
+
+def wide_line(change: Change, now: int) -> str:
+    """The same, with the pods, driver, class, PV, and who is waited for, before the finding."""
+    row = change.row
+    holder = f"held by {row.verdict.holder}" if row.verdict.holder else ""
+    return _text(change, now, (",".join(row.pods), row.driver, row.storage_class, row.pv_name, holder))
+
+
+def _text(change: Change, now: int, more: tuple[str, ...]) -> str:
     row, took = change.row, time_in_step_before(change)
     parts = [
         format_rfc3339(now)[11:],
-        f"{_LEVELS[row.severity]:<7}",
+        f"{LEVELS[row.severity]:<7}",
         row.display_name,
         f"{row.step_id} {row.step_title}" if change.what is not What.GONE else "gone",
         f"after {format_duration(took)}" if took is not None else "",
         ",".join(row.node_names),
+        *more,
         row.finding,
     ]
-    return _one_line("  ".join(part for part in parts if part))
+    return one_line("  ".join(part for part in parts if part))
 
 
 def json_line(change: Change, now: int) -> str:
@@ -41,12 +54,36 @@ def json_line(change: Change, now: int) -> str:
     return msgspec.json.encode(record(change, now)).decode()
 
 
+def yaml_document(change: Change, now: int) -> str:
+    """The same as one document of a YAML stream."""
+    return "---\n" + msgspec.yaml.encode(record(change, now)).decode().rstrip("\n")
+
+
+LINES: dict[str, Callable[[Change, int], str]] = {
+    "lines": text_line,
+    "wide": wide_line,
+    "json": json_line,
+    "yaml": yaml_document,
+}
+"""How a change can be printed, by what `-o` calls it."""
+
+
 def record(change: Change, now: int) -> dict[str, Any]:
-    """The fields of the JSON line."""
-    row, took = change.row, time_in_step_before(change)
+    """The fields of the JSON line: the change, and the volume after it."""
+    before, took = change.before, time_in_step_before(change)
     return {
         "time": format_rfc3339(now),
         "change": change.what.value,
+        **volume_record(change.row),
+        "previousStep": before.step_id if before is not None else None,
+        "previousSeverity": LEVELS[before.severity].lower() if before is not None else None,
+        "previousStepMs": took / MILLISECOND if took is not None else None,
+    }
+
+
+def volume_record(row: VolumeRow) -> dict[str, Any]:
+    """One volume, as JSON and YAML tell it."""
+    return {
         "namespace": row.namespace,
         "claim": row.name,
         "pv": row.pv_name,
@@ -59,12 +96,10 @@ def record(change: Change, now: int) -> dict[str, Any]:
         "since": format_rfc3339(row.since) if row.since is not None else None,
         "nodes": list(row.node_names),
         "pods": list(row.pods),
-        "severity": _LEVELS[row.severity].lower(),
+        "severity": LEVELS[row.severity].lower(),
+        "holder": row.verdict.holder,
         "finding": row.finding,
         "next": row.verdict.command,
-        "previousStep": change.before.step_id if change.before is not None else None,
-        "previousSeverity": _LEVELS[change.before.severity].lower() if change.before is not None else None,
-        "previousStepMs": took / MILLISECOND if took is not None else None,
     }
 
 
@@ -84,6 +119,6 @@ def time_in_step_before(change: Change) -> int | None:
     return since - before.since if since >= before.since else None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without what would break the line or steer a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

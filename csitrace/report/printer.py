@@ -8,12 +8,12 @@ from csitrace.engine.session import Session
 from csitrace.lifecycle.filter import Filter, parse_volume_filter
 from csitrace.lifecycle.rowcache import RowCache
 from csitrace.lifecycle.state import State
-from csitrace.lifecycle.views import VolumeRow, WitnessView
-from csitrace.lifecycle.witnesses import witness_views
+from csitrace.lifecycle.views import VolumeRow
 from csitrace.model.kinds import KIND_BY_NAME
 from csitrace.model.times import SECOND
 from csitrace.report.changes import Change, Follower
-from csitrace.report.lines import json_line, text_line
+from csitrace.report.lines import LINES
+from csitrace.report.silence import Silence, sentences, silences
 
 PACE_SECONDS = 0.2
 """At most this often lines are made: what comes and goes in between is no line."""
@@ -26,11 +26,11 @@ BEGIN_SECONDS = 3.0
 
 
 async def print_changes(
-    session: Session, take_in: Callable[[], Awaitable[None]], wanted: str = "", *, as_json: bool = False
+    session: Session, take_in: Callable[[], Awaitable[None]], wanted: str = "", *, form: str = "lines"
 ) -> int:
     """Print changes to stdout until `take_in` ends, and news of the witnesses to stderr; the answer is the exit code, 0.
 
-    `wanted`: a filter. Raises `FilterError` when it is wrong, and what `take_in` raises.
+    `wanted`: a filter; `form`: one of `LINES`. Raises `FilterError` when it is wrong, and what `take_in` raises.
     """
 
     def write(text: str) -> None:
@@ -39,9 +39,7 @@ async def print_changes(
     def complain(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    printer = Printer(
-        session, parse_volume_filter(wanted), json_line if as_json else text_line, write, complain
-    )
+    printer = Printer(session, parse_volume_filter(wanted), LINES[form], write, complain)
     await printer.run(take_in)
     return 0
 
@@ -60,7 +58,7 @@ class Printer:
         self._session, self._line, self._write, self._complain = session, line, write, complain
         self._follower = Follower(chosen)
         self._rows = RowCache()
-        self._problems: frozenset[str] = frozenset()
+        self._silent: dict[str, Silence] = {}
 
     async def run(self, take_in: Callable[[], Awaitable[None]]) -> None:
         """Print while facts are taken in, and what came last once they end. Errors of `take_in` pass through."""
@@ -75,7 +73,7 @@ class Printer:
                 begun = begun or has_begun(self._session.state) or self._session.clock() >= latest
                 if begun:
                     self.print_changes()
-            self.print_changes()
+            self.print_changes(complaining=begun or taking_in.exception() is None)  # an error says it all
             await taking_in
         finally:
             taking_in.cancel()
@@ -88,17 +86,20 @@ class Printer:
         await asyncio.wait((waiting, taking_in), timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
 
-    def print_changes(self) -> None:
+    def print_changes(self, *, complaining: bool = True) -> None:
         """Print what changed since the last call."""
         state, now = self._session.state, self._session.now
-        problems = frozenset(_problems(witness_views(state)))
-        for problem in sorted(problems - self._problems):
-            self._complain(f"not heard: {problem}")
-        for problem in sorted(self._problems - problems):
-            self._complain(f"heard again: {problem.partition(': ')[0]}")
-        self._problems = problems
+        if complaining:
+            self._print_silence(silences(state))
         for change in self._follower.update(self._rows.rows(state, now), now):
             self._write(self._line(change, now))
+
+    def _print_silence(self, silent: dict[str, Silence]) -> None:
+        for sentence in sentences(item for who, item in silent.items() if who not in self._silent):
+            self._complain(sentence)
+        for who in sorted(self._silent.keys() - silent.keys()):
+            self._complain(f"heard again: {who}")
+        self._silent = silent
 
 
 def has_begun(state: State) -> bool:
@@ -107,7 +108,3 @@ def has_begun(state: State) -> bool:
     return (
         len(told) == len(state.sources) and {scope.partition("/")[0] for scope in told} >= KIND_BY_NAME.keys()
     )
-
-
-def _problems(views: tuple[WitnessView, ...]) -> list[str]:
-    return [f"{view.witness} {problem}" for view in views for problem in view.problems]

@@ -47,6 +47,9 @@ def test_help_loads_nothing_heavy() -> None:
         ([], ""),
         (["pvc/data"], '(claim="data")'),
         (["pvc", "data", "pod/web-0"], '(claim="data" or pod="web-0")'),
+        (["PVC", "data", "logs"], '(claim="data" or claim="logs")'),
+        (["pvc,po", "data"], '(claim="data" or pod="data")'),
+        (["pods.v1"], "(pod:*)"),
         (["persistentvolumes/pv1", "node/n1", "sc/fast"], '(pv="pv1" or node="n1" or class="fast")'),
     ],
 )
@@ -62,7 +65,7 @@ def test_a_namespace_leaves_out_the_volumes_of_others() -> None:
     assert watch_filter("shop", ["pvc/data"], "a or b") == 'ns="shop" and (claim="data") and (a or b)'
 
 
-@pytest.mark.parametrize("words", [["data"], ["deployment/x"], ["pvc"]])
+@pytest.mark.parametrize("words", [["data"], ["deployment/x"], ["pvc", '"x" or *'], ["pvc/"], ["pvc,"]])
 def test_what_names_no_volume_is_said_in_one_line(words: list[str]) -> None:
     """A wrong name says what is wrong and what can be said instead."""
     with pytest.raises(UsageError) as caught:

@@ -36,6 +36,7 @@ def build_access(
     namespace: str,
     as_user: str,
     as_groups: tuple[str, ...],
+    as_uid: str = "",
     request_timeout_ns: int | None = None,
     in_cluster: bool = False,
 ) -> Access:
@@ -55,6 +56,7 @@ def build_access(
         impersonation=tuple(
             [("Impersonate-User", as_user)] * bool(as_user)
             + [("Impersonate-Group", group) for group in as_groups]
+            + [("Impersonate-Uid", as_uid)] * bool(as_uid)
         ),
         request_timeout_ns=request_timeout_ns,
         near=in_cluster or is_loopback(host),

@@ -40,6 +40,7 @@ class ConnectionOptions:
     namespace: str = ""
     as_user: str = ""
     as_groups: tuple[str, ...] = ()
+    as_uid: str = ""
     request_timeout_ns: int | None = None
 
 
@@ -58,8 +59,9 @@ async def load_access(options: ConnectionOptions, *, interactive: bool = False) 
     `interactive`: a credential plugin may use the terminal. Called again when the server refuses the credentials: files are
     read, plugins run and tokens refreshed anew. Raises `ConfigError`.
     """
-    if options.as_groups and not options.as_user:
-        raise ConfigError("--as-group needs --as: the groups are those of the impersonated user")
+    if (options.as_groups or options.as_uid) and not options.as_user:
+        flag = "--as-group" if options.as_groups else "--as-uid"
+        raise ConfigError(f"{flag} needs --as: it says more of the impersonated user")
     selection = await asyncio.to_thread(_select, options)
     if selection is None:
         return await asyncio.to_thread(_in_cluster, options)
@@ -204,6 +206,7 @@ def _authenticate(options: ConnectionOptions, selection: _Selection, user: dict[
             namespace=selection.namespace,
             as_user=options.as_user or str(user.get("as") or ""),
             as_groups=options.as_groups or (() if options.as_user else tuple(user.get("as-groups") or ())),
+            as_uid=options.as_uid or ("" if options.as_user else str(user.get("as-uid") or "")),
             request_timeout_ns=options.request_timeout_ns,
         )
 
@@ -222,6 +225,7 @@ def _in_cluster(options: ConnectionOptions) -> Access:
         namespace=namespace,
         as_user=options.as_user,
         as_groups=options.as_groups,
+        as_uid=options.as_uid,
         request_timeout_ns=options.request_timeout_ns,
         in_cluster=True,
     )

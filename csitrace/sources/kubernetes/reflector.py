@@ -100,6 +100,9 @@ class Reflector:
         self._has_listed = False  # in this place
         self._refused_watches = 0  # in a row, from one resourceVersion
         self._health: dict[str, SourceUp | SourceDown] = {}
+        self._withheld: list[
+            Body
+        ] = []  # said with the next word on a narrower place: until then nothing is decided
 
     @property
     def scope(self) -> str:
@@ -250,8 +253,7 @@ class Reflector:
         """The server refused: for good (until rechecked), for this way of asking, or for now."""
         status = error.status
         if status in _DENIALS:
-            await self._down(f"{_DENIALS[status].format(what=self._what)} ({error})", denied=True)
-            await self._go_elsewhere(status)
+            await self._on_denial(status, f"{_DENIALS[status].format(what=self._what)} ({error})")
         elif status == 410 or (status in _BAD_REQUESTS and self._resource_version):
             await self._lose_position(str(error))
             await asyncio.sleep(self._backoff.next())
@@ -265,11 +267,13 @@ class Reflector:
                     await self._lose_position(str(error))
             await asyncio.sleep(max(self._backoff.next(), min(error.retry_after, _LONGEST_WAIT)))
 
-    async def _go_elsewhere(self, status: int) -> None:
+    async def _on_denial(self, status: int, reason: str) -> None:
         """Refused: try the next narrower place; where it had been allowed, wait first; and from the narrowest, begin anew."""
         self._refusals += 1
         is_certain = not self._has_listed or self._refusals >= _CERTAIN_REFUSALS
-        if status == 403 and is_certain and self._place + 1 < len(self._namespaces):
+        goes_on = status == 403 and is_certain and self._place + 1 < len(self._namespaces)
+        await self._down(reason, denied=True, withhold=goes_on)
+        if goes_on:
             self._move(self._place + 1)
             self._store.narrow(self._namespaces[self._place])
             return
@@ -300,21 +304,29 @@ class Reflector:
             return
         self._recheck.reset()
         self._refusals = 0
-        await self._say(SourceUp(witness=Witness.KUBERNETES, scope=self.scope, detail=self._server))
+        narrower = next((scope for scope in self._health if scope.startswith(f"{self.scope}/")), "")
+        self._health.pop(narrower, None)  # it is heard as a part of this
+        up = SourceUp(witness=Witness.KUBERNETES, scope=self.scope, detail=self._server, formerly=narrower)
+        await self._say(up)
         if self._resource_version:
             await self._tell([self._completed()])
 
-    async def _down(self, reason: str, *, denied: bool = False) -> None:
+    async def _down(self, reason: str, *, denied: bool = False, withhold: bool = False) -> None:
         """The scope is not heard: said once, and once more when that becomes a refusal or no longer is one."""
         last = self._health.get(self.scope)
-        if not isinstance(last, SourceDown) or last.denied != denied:
-            await self._say(
-                SourceDown(witness=Witness.KUBERNETES, scope=self.scope, reason=reason, denied=denied)
-            )
+        if isinstance(last, SourceDown) and last.denied == denied:
+            return
+        down = SourceDown(witness=Witness.KUBERNETES, scope=self.scope, reason=reason, denied=denied)
+        if withhold:
+            self._health[self.scope] = down
+            self._withheld.append(down)
+        else:
+            await self._say(down)
 
     async def _say(self, health: SourceUp | SourceDown) -> None:
         self._health[self.scope] = health
-        await self._tell([health])
+        withheld, self._withheld = self._withheld, []
+        await self._tell([health, *withheld])
 
     async def _tell(self, bodies: list[Body]) -> None:
         if bodies:

@@ -27,7 +27,7 @@ async def test_the_whole_road_ends_with_the_last_step_printed(capsys: pytest.Cap
     """However fast the facts come, what is printed last is where the volume stands when they end."""
     story = dict(straight_road())["17"]
     session = session_of(story)
-    assert await print_changes(session, lambda: session.run(batches(story)), as_json=True) == 0
+    assert await print_changes(session, lambda: session.run(batches(story)), form="json") == 0
     lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert (lines[-1]["claim"], lines[-1]["step"], lines[-1]["severity"]) == ("data", "17", "ok")
 

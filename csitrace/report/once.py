@@ -1,0 +1,60 @@
+"""The list of volumes printed once, when everyone who can be heard has told what there is: `csitrace get`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+from csitrace.engine.session import Session
+from csitrace.errors import UnreachableError
+from csitrace.lifecycle.filter import parse_volume_filter
+from csitrace.lifecycle.row import volume_rows
+from csitrace.lifecycle.views import Severity
+from csitrace.model.events import Witness
+from csitrace.report.printer import has_begun
+from csitrace.report.silence import sentences, silences
+from csitrace.report.table import FORMS
+
+
+async def print_once(
+    session: Session, take_in: Callable[[], Awaitable[None]], wanted: str = "", *, form: str = "table"
+) -> int:
+    """Print the volumes to stdout, and who is not heard to stderr; the answer is the exit code: 1 when a volume is stuck.
+
+    `wanted`: a filter; `form`: one of `FORMS`. Raises `FilterError` when the filter is wrong, `UnreachableError`
+    when no API server is heard, and what `take_in` raises.
+    """
+    chosen = parse_volume_filter(wanted)
+    await _until_begun(session, take_in)
+    state, now = session.state, session.now
+    kubernetes = [source for source in state.sources.values() if source.witness is Witness.KUBERNETES]
+    if not any(source.up for source in kubernetes):
+        raise UnreachableError(next((source.reason for source in kubernetes), "nobody is heard"))
+    rows = [
+        row
+        for row in volume_rows(state, now)
+        if row.severity is not Severity.GONE and chosen.matches(row, now)
+    ]
+    for sentence in sentences(silences(state).values()):
+        print(sentence, file=sys.stderr)
+    if rows or form in ("json", "yaml"):
+        print(FORMS[form](state, rows, now), flush=True)
+    else:
+        print("no volumes" + (f" that pass {wanted}" if wanted else ""), file=sys.stderr)
+    return 1 if any(row.severity is Severity.STUCK for row in rows) else 0
+
+
+async def _until_begun(session: Session, take_in: Callable[[], Awaitable[None]]) -> None:
+    """Take facts in until all first lists are there, or those who cannot give them have said so."""
+    begun = asyncio.Event()
+    unsubscribe = session.on_change(lambda: begun.set() if has_begun(session.state) else None)
+    taking_in = asyncio.ensure_future(take_in())
+    waiting = asyncio.ensure_future(begun.wait())
+    try:
+        await asyncio.wait({taking_in, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if taking_in.done():
+            taking_in.result()
+    finally:
+        unsubscribe()
+        waiting.cancel()
+        taking_in.cancel()
+        await asyncio.wait({taking_in})
