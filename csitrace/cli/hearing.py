@@ -64,7 +64,8 @@ def local_sources(nodes: Sequence[tuple[str, str]], feeds: Sequence[str]) -> "li
 
     `nodes`: as (kubelet root, node name). More than one where several kubelets share a machine.
     """
-    from csitrace.sources.feed import DiscoveredFeeds, FeedSource
+    from csitrace.sources.discovery import DiscoveredFeeds
+    from csitrace.sources.feed import FeedSource
 
     sources: list[Source] = [FeedSource(address) for address in feeds]
     for root, name in nodes:

@@ -11,32 +11,55 @@ from typing import Any
 import msgspec
 
 from csitrace.feed import feed_pb2 as pb
+from csitrace.feed import health
 from csitrace.model.events import (
     FuseCounted,
     FuseObserved,
     FuseOpSampled,
+    ListCompleted,
     MountAppeared,
     MountVanished,
     RpcFinished,
     RpcStarted,
+    SourceDown,
+    SourceGap,
+    SourceUp,
+    Stamp,
 )
 from csitrace.model.fuse import DaemonStatus, OpCount
 from csitrace.model.mounts import Mount
 
 FeedBody = (
-    RpcStarted | RpcFinished | MountAppeared | MountVanished | FuseCounted | FuseOpSampled | FuseObserved
+    RpcStarted
+    | RpcFinished
+    | MountAppeared
+    | MountVanished
+    | FuseCounted
+    | FuseOpSampled
+    | FuseObserved
+    | health.HealthBody
 )
-"""What a driver may tell."""
+"""What a feed may tell: all but the last a driver, all of them an agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A node's agent: csitrace's `version`, and the node it hears."""
+
+    version: str
+    node_name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One run of a publishing driver. `node_name` is empty where it belongs to no node; `started_at` in ns since the epoch."""
+    """One run of a publisher. `node_name` is empty where it belongs to no node; `started_at` in ns since the epoch. With `agent`,
+    driver and node are empty: it speaks for several."""
 
     instance: str
     driver: str
     node_name: str = ""
     started_at: int = 0
+    agent: Agent | None = None
 
     @property
     def scope(self) -> str:
@@ -52,6 +75,7 @@ class FeedEvent:
     occurred_at: int
     body: FeedBody
     total: bool = False
+    stamp: Stamp = Stamp.ORIGIN
 
 
 def encode_origin(origin: Origin) -> pb.Origin:
@@ -60,11 +84,15 @@ def encode_origin(origin: Origin) -> pb.Origin:
         driver=origin.driver,
         node_name=origin.node_name,
         started_at=origin.started_at,
+        agent=None
+        if origin.agent is None
+        else pb.Agent(version=origin.agent.version, node_name=origin.agent.node_name),
     )
 
 
 def decode_origin(message: pb.Origin) -> Origin:
-    return Origin(message.instance, message.driver, message.node_name, message.started_at)
+    agent = Agent(message.agent.version, message.agent.node_name) if message.HasField("agent") else None
+    return Origin(message.instance, message.driver, message.node_name, message.started_at, agent)
 
 
 def encode(event: FeedEvent, origin: Origin) -> pb.Event:
@@ -73,7 +101,8 @@ def encode(event: FeedEvent, origin: Origin) -> pb.Event:
     body = to_wire(event.body, origin)
     if event.total:
         body.total = True
-    return pb.Event(sequence=event.sequence, occurred_at=event.occurred_at, **{name: body})
+    stamp = _STAMPS.get(event.stamp, pb.STAMP_ORIGIN)
+    return pb.Event(sequence=event.sequence, occurred_at=event.occurred_at, stamp=stamp, **{name: body})
 
 
 def decode(message: pb.Event, origin: Origin) -> FeedEvent | None:
@@ -83,7 +112,8 @@ def decode(message: pb.Event, origin: Origin) -> FeedEvent | None:
         return None
     wire = getattr(message, name)
     total = name == "fuse_counted" and wire.total
-    return FeedEvent(message.sequence, message.occurred_at, _FROM_WIRE[name](wire, origin), total)
+    stamp = _STAMPS_FROM_WIRE.get(message.stamp, Stamp.ORIGIN)
+    return FeedEvent(message.sequence, message.occurred_at, _FROM_WIRE[name](wire, origin), total, stamp)
 
 
 def _started_to_wire(body: RpcStarted, origin: Origin) -> pb.RpcStarted:
@@ -93,11 +123,11 @@ def _started_to_wire(body: RpcStarted, origin: Origin) -> pb.RpcStarted:
         call_id=body.call_id,
         method=body.method,
         node_name=_unless(body.node_name, origin.node_name),
-        volume_id=_text(body.volume_id),
-        volume_name=_text(body.volume_name),
-        node_id=_text(body.node_id),
-        staging_target_path=_text(body.staging_target_path),
-        target_path=_text(body.target_path),
+        volume_id=health.text(body.volume_id),
+        volume_name=health.text(body.volume_name),
+        node_id=health.text(body.node_id),
+        staging_target_path=health.text(body.staging_target_path),
+        target_path=health.text(body.target_path),
         attempt=body.attempt,
         request_json=_json(body.request),
     )
@@ -127,11 +157,11 @@ def _finished_to_wire(body: RpcFinished, origin: Origin) -> pb.RpcFinished:
         call_id=body.call_id,
         method=body.method,
         code=body.code,
-        message=_text(body.message),
+        message=health.text(body.message),
         duration_ns=body.duration_ns,
         node_name=_unless(body.node_name, origin.node_name),
-        volume_id=_text(body.volume_id),
-        volume_name=_text(body.volume_name),
+        volume_id=health.text(body.volume_id),
+        volume_name=health.text(body.volume_name),
         attempt=body.attempt,
         response_json=_json(body.response),
     )
@@ -160,13 +190,13 @@ def _mount_to_wire(mount: Mount) -> pb.Mount:
         parent_id=mount.parent_id,
         major=mount.major,
         minor=mount.minor,
-        root=_text(mount.root),
-        mount_point=_text(mount.mount_point),
-        options=_text(mount.options),
-        propagation=_text(mount.propagation),
-        fs_type=_text(mount.fs_type),
-        source=_text(mount.source),
-        super_options=_text(mount.super_options),
+        root=health.text(mount.root),
+        mount_point=health.text(mount.mount_point),
+        options=health.text(mount.options),
+        propagation=health.text(mount.propagation),
+        fs_type=health.text(mount.fs_type),
+        source=health.text(mount.source),
+        super_options=health.text(mount.super_options),
     )
 
 
@@ -230,7 +260,7 @@ def _counted_to_wire(body: FuseCounted, origin: Origin) -> pb.FuseCounted:
     return pb.FuseCounted(
         node_name=_unless(body.node_name, origin.node_name),
         connection=body.connection,
-        volume_id=_text(body.volume_id),
+        volume_id=health.text(body.volume_id),
         interval_ns=body.interval_ns,
         ops={op: _count_to_wire(count) for op, count in body.ops.items()},
     )
@@ -250,7 +280,7 @@ def _sampled_to_wire(body: FuseOpSampled, origin: Origin) -> pb.FuseOpSampled:
     return pb.FuseOpSampled(
         node_name=_unless(body.node_name, origin.node_name),
         connection=body.connection,
-        volume_id=_text(body.volume_id),
+        volume_id=health.text(body.volume_id),
         op=body.op,
         duration_ns=body.duration_ns,
         errno=body.errno,
@@ -275,13 +305,13 @@ def _sampled(wire: pb.FuseOpSampled, origin: Origin) -> FuseOpSampled:
 def _daemon_to_wire(daemon: DaemonStatus) -> pb.DaemonStatus:
     return pb.DaemonStatus(
         pid=daemon.pid,
-        name=_text(daemon.name),
+        name=health.text(daemon.name),
         state=daemon.state,
         started_at=daemon.started_at,
         cpu_ns=daemon.cpu_ns,
         rss_bytes=daemon.rss_bytes,
-        exited=_text(daemon.exited),
-        pod_uid=_text(daemon.pod_uid),
+        exited=health.text(daemon.exited),
+        pod_uid=health.text(daemon.pod_uid),
     )
 
 
@@ -302,7 +332,7 @@ def _observed_to_wire(body: FuseObserved, origin: Origin) -> pb.FuseObserved:
     return pb.FuseObserved(
         node_name=_unless(body.node_name, origin.node_name),
         connection=body.connection,
-        volume_id=_text(body.volume_id),
+        volume_id=health.text(body.volume_id),
         waiting=body.waiting,
         init_answered=body.init_answered,
         aborted=body.aborted,
@@ -330,18 +360,23 @@ _ROWS: dict[type, tuple[str, Callable[..., Any], Callable[..., FeedBody]]] = {
     FuseCounted: ("fuse_counted", _counted_to_wire, _counted),
     FuseOpSampled: ("fuse_op_sampled", _sampled_to_wire, _sampled),
     FuseObserved: ("fuse_observed", _observed_to_wire, _observed),
+    SourceUp: ("source_up", health.up_to_wire, health.up),
+    SourceDown: ("source_down", health.down_to_wire, health.down),
+    SourceGap: ("source_gap", health.gap_to_wire, health.gap),
+    ListCompleted: ("list_completed", health.completed_to_wire, health.completed),
 }
+
+_STAMPS: dict[Stamp, "pb.Stamp.ValueType"] = {
+    Stamp.OBSERVED: pb.STAMP_OBSERVED,
+    Stamp.INFERRED: pb.STAMP_INFERRED,
+}
+_STAMPS_FROM_WIRE = {wire: stamp for stamp, wire in _STAMPS.items()}
 
 _FROM_WIRE = {name: from_wire for name, _, from_wire in _ROWS.values()}
 
 
 def _unless(name: str, default: str) -> str:
-    return "" if name == default else _text(name)
-
-
-def _text(text: str) -> str:
-    """Text as protobuf accepts it: bytes of a path that are no UTF-8 become `\\udcXX`, readable, rather than an error."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return "" if name == default else health.text(name)
 
 
 def _json(payload: dict[str, Any]) -> str:

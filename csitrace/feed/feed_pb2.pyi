@@ -3,7 +3,8 @@
 isort:skip_file
 The trace feed: what a CSI driver was asked, what it answered, and what its FUSE daemons are doing, told live.
 
-A driver serves TraceFeed on a unix socket (by convention csitrace-feed.sock beside its CSI socket) or on loopback TCP.
+A driver serves TraceFeed on a unix socket (by convention csitrace-feed.sock beside its CSI socket) or on loopback TCP. So does
+csitrace's agent, which runs on a node and tells what the kernel shows there and what the node's drivers tell.
 
 Versions: fields and events may be added to csitrace.feed.v1; a reader passes over what it does not know. A change that
 an old reader would misread makes a new package.
@@ -41,6 +42,8 @@ class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Topic.ValueType
     """MountAppeared, MountVanished"""
     TOPIC_FUSE: _Topic.ValueType  # 3
     """FuseCounted, FuseOpSampled, FuseObserved"""
+    TOPIC_SOURCE: _Topic.ValueType  # 4
+    """SourceUp, SourceDown, SourceGap, ListCompleted"""
 
 class Topic(_Topic, metaclass=_TopicEnumTypeWrapper): ...
 
@@ -51,7 +54,55 @@ TOPIC_MOUNT: Topic.ValueType  # 2
 """MountAppeared, MountVanished"""
 TOPIC_FUSE: Topic.ValueType  # 3
 """FuseCounted, FuseOpSampled, FuseObserved"""
+TOPIC_SOURCE: Topic.ValueType  # 4
+"""SourceUp, SourceDown, SourceGap, ListCompleted"""
 Global___Topic: _TypeAlias = Topic  # noqa: Y015
+
+class _Stamp:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StampEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stamp.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STAMP_ORIGIN: _Stamp.ValueType  # 0
+    """from the clock of the driver it is about"""
+    STAMP_OBSERVED: _Stamp.ValueType  # 1
+    """the publisher itself saw it then"""
+    STAMP_INFERRED: _Stamp.ValueType  # 2
+    """concluded from other facts"""
+
+class Stamp(_Stamp, metaclass=_StampEnumTypeWrapper):
+    """Where an event's occurred_at comes from."""
+
+STAMP_ORIGIN: Stamp.ValueType  # 0
+"""from the clock of the driver it is about"""
+STAMP_OBSERVED: Stamp.ValueType  # 1
+"""the publisher itself saw it then"""
+STAMP_INFERRED: Stamp.ValueType  # 2
+"""concluded from other facts"""
+Global___Stamp: _TypeAlias = Stamp  # noqa: Y015
+
+class _Witness:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WitnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Witness.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WITNESS_UNSPECIFIED: _Witness.ValueType  # 0
+    WITNESS_KUBERNETES: _Witness.ValueType  # 1
+    WITNESS_DRIVER: _Witness.ValueType  # 2
+    WITNESS_KERNEL: _Witness.ValueType  # 3
+
+class Witness(_Witness, metaclass=_WitnessEnumTypeWrapper):
+    """An agent hears several sources: the kernel (its scope is the node) and each driver's feed (driver@node; before it said who it is,
+    its address). What becomes of each is told like any other fact.
+    """
+
+WITNESS_UNSPECIFIED: Witness.ValueType  # 0
+WITNESS_KUBERNETES: Witness.ValueType  # 1
+WITNESS_DRIVER: Witness.ValueType  # 2
+WITNESS_KERNEL: Witness.ValueType  # 3
+Global___Witness: _TypeAlias = Witness  # noqa: Y015
 
 @_typing.final
 class SubscribeRequest(_message.Message):
@@ -82,6 +133,9 @@ class SubscribeRequest(_message.Message):
 
     RESUME_FIELD_NUMBER: _builtins.int
     WANTS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
+    heartbeat_ms: _builtins.int
+    """a sign of life at least this often; zero: every second. Far subscribers may ask for fewer"""
     @_builtins.property
     def resume(self) -> Global___SubscribeRequest.Resume: ...
     @_builtins.property
@@ -93,10 +147,11 @@ class SubscribeRequest(_message.Message):
         *,
         resume: Global___SubscribeRequest.Resume | None = ...,
         wants: _abc.Iterable[Global___Topic.ValueType] | None = ...,
+        heartbeat_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume", b"resume", "wants", b"wants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_ms", b"heartbeat_ms", "resume", b"resume", "wants", b"wants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -110,6 +165,7 @@ class Origin(_message.Message):
     DRIVER_FIELD_NUMBER: _builtins.int
     NODE_NAME_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """one run of the publishing process; a restarted driver has another"""
     driver: _builtins.str
@@ -118,6 +174,10 @@ class Origin(_message.Message):
     """the Kubernetes node it runs on, empty when it has no fixed one"""
     started_at: _builtins.int
     """when this instance began to publish"""
+    @_builtins.property
+    def agent(self) -> Global___Agent:
+        """Who publishes is an agent, whose own driver and node_name are empty: each event names those that it is about."""
+
     def __init__(
         self,
         *,
@@ -125,14 +185,39 @@ class Origin(_message.Message):
         driver: _builtins.str = ...,
         node_name: _builtins.str = ...,
         started_at: _builtins.int = ...,
+        agent: Global___Agent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "instance", b"instance", "node_name", b"node_name", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "driver", b"driver", "instance", b"instance", "node_name", b"node_name", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Origin: _TypeAlias = Origin  # noqa: Y015
+
+@_typing.final
+class Agent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    NODE_NAME_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """csitrace's"""
+    node_name: _builtins.str
+    """the node whose kernel and drivers it hears"""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        node_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_name", b"node_name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Agent: _TypeAlias = Agent  # noqa: Y015
 
 @_typing.final
 class Batch(_message.Message):
@@ -215,9 +300,15 @@ class Event(_message.Message):
     FUSE_COUNTED_FIELD_NUMBER: _builtins.int
     FUSE_OP_SAMPLED_FIELD_NUMBER: _builtins.int
     FUSE_OBSERVED_FIELD_NUMBER: _builtins.int
+    SOURCE_UP_FIELD_NUMBER: _builtins.int
+    SOURCE_DOWN_FIELD_NUMBER: _builtins.int
+    SOURCE_GAP_FIELD_NUMBER: _builtins.int
+    LIST_COMPLETED_FIELD_NUMBER: _builtins.int
+    STAMP_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """from 1, without gaps, per instance"""
     occurred_at: _builtins.int
+    stamp: Global___Stamp.ValueType
     @_builtins.property
     def rpc_started(self) -> Global___RpcStarted: ...
     @_builtins.property
@@ -232,6 +323,14 @@ class Event(_message.Message):
     def fuse_op_sampled(self) -> Global___FuseOpSampled: ...
     @_builtins.property
     def fuse_observed(self) -> Global___FuseObserved: ...
+    @_builtins.property
+    def source_up(self) -> Global___SourceUp: ...
+    @_builtins.property
+    def source_down(self) -> Global___SourceDown: ...
+    @_builtins.property
+    def source_gap(self) -> Global___SourceGap: ...
+    @_builtins.property
+    def list_completed(self) -> Global___ListCompleted: ...
     def __init__(
         self,
         *,
@@ -244,12 +343,17 @@ class Event(_message.Message):
         fuse_counted: Global___FuseCounted | None = ...,
         fuse_op_sampled: Global___FuseOpSampled | None = ...,
         fuse_observed: Global___FuseObserved | None = ...,
+        source_up: Global___SourceUp | None = ...,
+        source_down: Global___SourceDown | None = ...,
+        source_gap: Global___SourceGap | None = ...,
+        list_completed: Global___ListCompleted | None = ...,
+        stamp: Global___Stamp.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "fuse_counted", b"fuse_counted", "fuse_observed", b"fuse_observed", "fuse_op_sampled", b"fuse_op_sampled", "mount_appeared", b"mount_appeared", "mount_vanished", b"mount_vanished", "rpc_finished", b"rpc_finished", "rpc_started", b"rpc_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "fuse_counted", b"fuse_counted", "fuse_observed", b"fuse_observed", "fuse_op_sampled", b"fuse_op_sampled", "list_completed", b"list_completed", "mount_appeared", b"mount_appeared", "mount_vanished", b"mount_vanished", "rpc_finished", b"rpc_finished", "rpc_started", b"rpc_started", "source_down", b"source_down", "source_gap", b"source_gap", "source_up", b"source_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "fuse_counted", b"fuse_counted", "fuse_observed", b"fuse_observed", "fuse_op_sampled", b"fuse_op_sampled", "mount_appeared", b"mount_appeared", "mount_vanished", b"mount_vanished", "occurred_at", b"occurred_at", "rpc_finished", b"rpc_finished", "rpc_started", b"rpc_started", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "fuse_counted", b"fuse_counted", "fuse_observed", b"fuse_observed", "fuse_op_sampled", b"fuse_op_sampled", "list_completed", b"list_completed", "mount_appeared", b"mount_appeared", "mount_vanished", b"mount_vanished", "occurred_at", b"occurred_at", "rpc_finished", b"rpc_finished", "rpc_started", b"rpc_started", "sequence", b"sequence", "source_down", b"source_down", "source_gap", b"source_gap", "source_up", b"source_up", "stamp", b"stamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["rpc_started", "rpc_finished", "mount_appeared", "mount_vanished", "fuse_counted", "fuse_op_sampled", "fuse_observed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["rpc_started", "rpc_finished", "mount_appeared", "mount_vanished", "fuse_counted", "fuse_op_sampled", "fuse_observed", "source_up", "source_down", "source_gap", "list_completed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -731,3 +835,131 @@ class FuseObserved(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting) -> _WhichOneofReturnType__waiting | None: ...
 
 Global___FuseObserved: _TypeAlias = FuseObserved  # noqa: Y015
+
+@_typing.final
+class SourceUp(_message.Message):
+    """A source is heard, from here on or again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITNESS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    FORMERLY_FIELD_NUMBER: _builtins.int
+    witness: Global___Witness.ValueType
+    scope: _builtins.str
+    detail: _builtins.str
+    """one line for people"""
+    instance: _builtins.str
+    """which run of a driver speaks: calls that another run had in flight will never be answered"""
+    formerly: _builtins.str
+    """the scope under which it was missed until it said who it is"""
+    def __init__(
+        self,
+        *,
+        witness: Global___Witness.ValueType = ...,
+        scope: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        formerly: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "formerly", b"formerly", "instance", b"instance", "scope", b"scope", "witness", b"witness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceUp: _TypeAlias = SourceUp  # noqa: Y015
+
+@_typing.final
+class SourceDown(_message.Message):
+    """A source fell silent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITNESS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    witness: Global___Witness.ValueType
+    scope: _builtins.str
+    reason: _builtins.str
+    """one line for people"""
+    denied: _builtins.bool
+    """it was refused, so it will not come back by itself"""
+    def __init__(
+        self,
+        *,
+        witness: Global___Witness.ValueType = ...,
+        scope: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        denied: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denied", b"denied", "reason", b"reason", "scope", b"scope", "witness", b"witness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceDown: _TypeAlias = SourceDown  # noqa: Y015
+
+@_typing.final
+class SourceGap(_message.Message):
+    """Facts of a source are missing before this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITNESS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    witness: Global___Witness.ValueType
+    scope: _builtins.str
+    reason: _builtins.str
+    lost: _builtins.int
+    """how many; absent: nobody can tell"""
+    def __init__(
+        self,
+        *,
+        witness: Global___Witness.ValueType = ...,
+        scope: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        lost: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lost", b"_lost", "lost", b"lost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lost", b"_lost", "lost", b"lost", "reason", b"reason", "scope", b"scope", "witness", b"witness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lost: _TypeAlias = _typing.Literal["lost"]  # noqa: Y015
+    _WhichOneofArgType__lost: _TypeAlias = _typing.Literal["_lost", b"_lost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lost) -> _WhichOneofReturnType__lost | None: ...
+
+Global___SourceGap: _TypeAlias = SourceGap  # noqa: Y015
+
+@_typing.final
+class ListCompleted(_message.Message):
+    """All that was there when a source came up has been told: from here on absence means absence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITNESS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    witness: Global___Witness.ValueType
+    scope: _builtins.str
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        witness: Global___Witness.ValueType = ...,
+        scope: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "scope", b"scope", "witness", b"witness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCompleted: _TypeAlias = ListCompleted  # noqa: Y015

@@ -3,7 +3,8 @@
 isort:skip_file
 The trace feed: what a CSI driver was asked, what it answered, and what its FUSE daemons are doing, told live.
 
-A driver serves TraceFeed on a unix socket (by convention csitrace-feed.sock beside its CSI socket) or on loopback TCP.
+A driver serves TraceFeed on a unix socket (by convention csitrace-feed.sock beside its CSI socket) or on loopback TCP. So does
+csitrace's agent, which runs on a node and tells what the kernel shows there and what the node's drivers tell.
 
 Versions: fields and events may be added to csitrace.feed.v1; a reader passes over what it does not know. A change that
 an old reader would misread makes a new package.

@@ -5,22 +5,30 @@ Bounded whatever happens: the least recently touched entries go first.
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 from csitrace.feed import totals
 from csitrace.feed.conversion import FeedEvent
 from csitrace.model.events import (
     FuseCounted,
     FuseObserved,
+    ListCompleted,
     MountAppeared,
     MountVanished,
     RpcFinished,
     RpcStarted,
+    SourceDown,
+    SourceUp,
+    Witness,
 )
 
 CALLS_PER_OPERATION = 4
 MAX_OPERATIONS = 8192
 MAX_PER_KIND = 8192
+
+_Key = TypeVar("_Key")
+_Kept = TypeVar("_Kept")
 
 Call = tuple[FeedEvent, FeedEvent]
 """The start and the end of a finished call."""
@@ -45,9 +53,10 @@ def operation_of(started: RpcStarted) -> Operation:
 
 
 class Memory:
-    """Calls in flight, the last calls of each operation, mounts, daemons, and totals of FUSE operations.
+    """Calls in flight, the last calls of each operation, mounts, daemons, totals of FUSE operations, and how sources are heard.
 
-    Mounts that went are remembered for readers who knew them from an earlier run of the driver.
+    Mounts that went are remembered for readers who knew them from an earlier run of the driver; a call that a driver never
+    answered before it was restarted, the last of each operation, for those who hear of both from an agent.
     """
 
     def __init__(self) -> None:
@@ -57,6 +66,8 @@ class Memory:
         self._unmounted: OrderedDict[NodeKey, FeedEvent] = OrderedDict()
         self._observed: OrderedDict[NodeKey, FeedEvent] = OrderedDict()
         self._counted: OrderedDict[NodeKey, FeedEvent] = OrderedDict()
+        self._abandoned: OrderedDict[Operation, FeedEvent] = OrderedDict()
+        self._sources: OrderedDict[tuple[Witness, str], tuple[FeedEvent, ...]] = OrderedDict()
 
     def totals(self, connection: NodeKey) -> FuseCounted | None:
         """What was counted on a connection so far; None where nothing was."""
@@ -82,6 +93,17 @@ class Memory:
                 _put(self._observed, (observed.node_name, observed.connection), event)
             case FuseCounted() as counted:
                 _put(self._counted, (counted.node_name, counted.connection), self._total(counted, event))
+            case SourceUp() as up:
+                self._sources.pop((up.witness, up.formerly), None)
+                _put(self._sources, (up.witness, up.scope), (event,))
+                if up.instance:
+                    self._abandon(up)
+            case SourceDown() as down:
+                _put(self._sources, (down.witness, down.scope), (event,))
+            case ListCompleted() as completed:
+                told = self._sources.get((completed.witness, completed.scope))
+                if told is not None and isinstance(told[0].body, SourceUp):
+                    _put(self._sources, (completed.witness, completed.scope), (told[0], event))
 
     def snapshot(self) -> list[FeedEvent]:
         """The state as events, in order of their original sequence."""
@@ -96,6 +118,19 @@ class Memory:
         yield from self._unmounted.values()
         yield from self._observed.values()
         yield from self._counted.values()
+        yield from self._abandoned.values()
+        for told in self._sources.values():
+            yield from told
+
+    def _abandon(self, up: SourceUp) -> None:
+        """Another run of a driver speaks: what the former had in flight will never be answered."""
+        for key, event in list(self._in_flight.items()):
+            started = event.body
+            if not isinstance(started, RpcStarted) or started.instance == up.instance:
+                continue
+            if f"{started.driver}@{started.node_name}" == up.scope:
+                del self._in_flight[key]
+                _put(self._abandoned, operation_of(started), event)
 
     def _finish(self, finished: RpcFinished, event: FeedEvent) -> None:
         start = self._in_flight.pop((finished.instance, finished.call_id), None)
@@ -113,10 +148,10 @@ class Memory:
         before = self.totals((counted.node_name, counted.connection))
         if not event.total and before is not None:
             counted = totals.joined(before, counted)
-        return FeedEvent(event.sequence, event.occurred_at, counted, total=True)
+        return replace(event, body=counted, total=True)
 
 
-def _put(kept: OrderedDict[NodeKey, FeedEvent], key: NodeKey, event: FeedEvent) -> None:
+def _put(kept: OrderedDict[_Key, _Kept], key: _Key, event: _Kept) -> None:
     kept[key] = event
     kept.move_to_end(key)
     if len(kept) > MAX_PER_KIND:

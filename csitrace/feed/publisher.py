@@ -1,4 +1,4 @@
-"""A driver's end of the feed: it remembers what happened and tells every subscriber, each at its own speed.
+"""A driver's or an agent's end of the feed: it remembers what happened and tells every subscriber, each at its own speed.
 
 Events stand in one ring; a subscriber is a position in it. Who falls behind the ring's tail, by reading too slowly or by
 coming back too late, gets the same as a newcomer, a snapshot, and is told how many events it missed.
@@ -15,16 +15,21 @@ import grpc.aio
 
 from csitrace.feed import feed_pb2 as pb
 from csitrace.feed import feed_pb2_grpc, totals
-from csitrace.feed.conversion import FeedBody, FeedEvent, Origin, encode, encode_origin
+from csitrace.feed.conversion import Agent, FeedBody, FeedEvent, Origin, encode, encode_origin
 from csitrace.feed.memory import Memory
 from csitrace.model.events import (
     FuseCounted,
     FuseObserved,
     FuseOpSampled,
+    ListCompleted,
     MountAppeared,
     MountVanished,
     RpcFinished,
     RpcStarted,
+    SourceDown,
+    SourceGap,
+    SourceUp,
+    Stamp,
 )
 
 RING_SIZE = 8192
@@ -33,7 +38,7 @@ BATCH_BYTES = 1 << 20
 LINGER_S = 0.05
 """At most one batch that is not full in this time: a lone event is told at once, a burst in batches."""
 HEARTBEAT_S = 0.5
-"""Silence after which a heartbeat is sent: twice as often as the protocol asks for."""
+"""Silence after which a heartbeat is sent: twice as often as the protocol, or the subscriber, asks for."""
 
 _NEVER = 1 << 63
 _Write = Callable[[pb.Batch], Awaitable[None]]
@@ -46,6 +51,10 @@ _TOPICS: dict[type, "pb.Topic.ValueType"] = {
     FuseCounted: pb.TOPIC_FUSE,
     FuseOpSampled: pb.TOPIC_FUSE,
     FuseObserved: pb.TOPIC_FUSE,
+    SourceUp: pb.TOPIC_SOURCE,
+    SourceDown: pb.TOPIC_SOURCE,
+    SourceGap: pb.TOPIC_SOURCE,
+    ListCompleted: pb.TOPIC_SOURCE,
 }
 
 
@@ -54,7 +63,8 @@ class Publisher:
 
     `driver`: the CSI driver's name; `node_name`: the Kubernetes node, empty where the process belongs to none; `instance`:
     names this run of the process, made up when not given; `clock` tells ns since the Unix epoch; `ring_size`: how many events
-    are kept for those who come back; `linger_s`: how long a batch that follows another may wait to be filled.
+    are kept for those who come back; `linger_s`: how long a batch that follows another may wait to be filled; `agent`: this is no
+    driver but the agent of a node, and `driver` and `node_name` are empty.
     """
 
     def __init__(
@@ -65,9 +75,10 @@ class Publisher:
         clock: Callable[[], int] = time.time_ns,
         ring_size: int = RING_SIZE,
         linger_s: float = LINGER_S,
+        agent: Agent | None = None,
     ) -> None:
         self.clock = clock
-        self.origin = Origin(instance or uuid.uuid4().hex, driver, node_name, clock())
+        self.origin = Origin(instance or uuid.uuid4().hex, driver, node_name, clock(), agent)
         self._lock = threading.Lock()
         self._sequence = 0
         self._ring: list[FeedEvent | None] = [None] * ring_size
@@ -93,6 +104,15 @@ class Publisher:
             elif moved.ops:
                 self._append(moved, occurred_at)
 
+    def relay(self, body: FeedBody, occurred_at: int | None, stamp: Stamp) -> None:
+        """Tell what another told us, with its time and where that comes from. The first counts of a connection are all that its
+        daemon counted so far, and so a total: a subscriber may know some of them from an agent that was here before us."""
+        with self._lock:
+            total = isinstance(body, FuseCounted) and (
+                self._memory.totals((body.node_name, body.connection)) is None
+            )
+            self._append(body, occurred_at, total, stamp)
+
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve the feed on `server`, beside whatever else it serves."""
         feed_pb2_grpc.add_TraceFeedServicer_to_server(_Servicer(self), server)
@@ -104,9 +124,12 @@ class Publisher:
             for subscriber in self._subscribers:
                 subscriber.notify()
 
-    def _append(self, body: FeedBody, occurred_at: int | None, total: bool = False) -> None:
+    def _append(
+        self, body: FeedBody, occurred_at: int | None, total: bool = False, stamp: Stamp = Stamp.ORIGIN
+    ) -> None:
         self._sequence += 1
-        event = FeedEvent(self._sequence, self.clock() if occurred_at is None else occurred_at, body, total)
+        at = self.clock() if occurred_at is None else occurred_at
+        event = FeedEvent(self._sequence, at, body, total, stamp)
         self._ring[event.sequence % len(self._ring)] = event
         self._memory.apply(event)
         for subscriber in self._subscribers:
@@ -115,7 +138,7 @@ class Publisher:
 
     async def subscribe(self, request: pb.SubscribeRequest, write: _Write) -> None:
         """Serve one subscription, batch by batch through `write`, until the publisher is closed or the task cancelled."""
-        subscriber = _Subscriber(request.wants)
+        subscriber = _Subscriber(request.wants, request.heartbeat_ms / 2000 or HEARTBEAT_S)
         with self._lock:
             self._subscribers.add(subscriber)
         try:
@@ -134,7 +157,7 @@ class Publisher:
             cursor = await self._write_snapshot(subscriber, cursor, write, origin)
         sent_at = flushed_at = clock()
         while True:
-            if not await self._reached(subscriber, cursor + 1, sent_at + HEARTBEAT_S - clock()):
+            if not await self._reached(subscriber, cursor + 1, sent_at + subscriber.heartbeat_s - clock()):
                 await write(pb.Batch(kind=pb.Batch.HEARTBEAT, through_sequence=cursor))
                 sent_at = clock()
                 continue
@@ -151,7 +174,7 @@ class Publisher:
             batch.through_sequence = cursor
             flushed_at = clock()
             if not batch.events:
-                if clock() - sent_at < HEARTBEAT_S:
+                if clock() - sent_at < subscriber.heartbeat_s:
                     continue
                 batch.kind = pb.Batch.HEARTBEAT
             await write(batch)
@@ -228,7 +251,8 @@ class Publisher:
 class _Subscriber:
     """Where one subscriber sleeps. `wake_at`: the sequence that wakes it, guarded by the publisher's lock."""
 
-    def __init__(self, topics: Iterable["pb.Topic.ValueType"]) -> None:
+    def __init__(self, topics: Iterable["pb.Topic.ValueType"], heartbeat_s: float) -> None:
+        self.heartbeat_s = heartbeat_s
         self.wake = asyncio.Event()
         self.wake_at = _NEVER
         self._topics = frozenset(topics)

@@ -7,6 +7,8 @@ never taken for "nothing there".
 * `kubernetes`: list and watch of the API server's objects.
 * `kernel`: a node's mounts and FUSE connections, of `mountinfo` (the mount table, followed), `fuse` (waiting requests) and
   `processes` (the daemons behind them).
+* `feed`: a driver's or an agent's word, at an address; `discovery`: the drivers' on this node, found by their sockets.
+* `agents`: the agents of a cluster's nodes, through its API server.
 * `backoff`: how long to wait before asking again, shared by all sources.
 """
 

@@ -18,6 +18,7 @@ from csitrace.model.mounts import Mount, parse_mountinfo
 from csitrace.sources.backoff import Backoff
 from csitrace.sources.mountinfo.syscalls import open_detached
 from csitrace.sources.processes import Daemon, DaemonSearch, find_daemons, in_unawaited_thread
+from csitrace.sources.rooted import root_of
 
 _FUSECTL = "/sys/fs/fuse/connections"
 
@@ -33,9 +34,11 @@ _NOTABLE_STATES = frozenset("TtZX")
 
 
 class WaitingRequests:
-    """Reads `waiting` of connections. `unknown_because`: one line why it cannot be read, empty while it can."""
+    """Reads `waiting` of connections, where process `pid` has fusectl mounted. `unknown_because`: one line why it cannot be read,
+    empty while it can."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: str = "self") -> None:
+        self._pid = pid
         self._directory: int | None = None
         self.unknown_because = ""
         self.open()
@@ -46,10 +49,12 @@ class WaitingRequests:
         if self._directory is not None:
             return
         is_mounted = any(
-            mount.fs_type == "fusectl" and mount.mount_point == _FUSECTL for mount in _own_mounts()
+            mount.fs_type == "fusectl" and mount.mount_point == _FUSECTL for mount in _mounts_of(self._pid)
         )
         try:
-            self._directory = _open_directory(_FUSECTL) if is_mounted else open_detached("fusectl")
+            self._directory = (
+                _open_directory(root_of(self._pid) + _FUSECTL) if is_mounted else open_detached("fusectl")
+            )
             self.unknown_because = ""
         except OSError as error:
             tried = (
@@ -295,5 +300,5 @@ def _open_directory(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _own_mounts() -> Iterator[Mount]:
-    return parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="backslashreplace"))
+def _mounts_of(pid: str) -> Iterator[Mount]:
+    return parse_mountinfo(Path(f"/proc/{pid}/mountinfo").read_text(errors="backslashreplace"))

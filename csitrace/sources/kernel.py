@@ -25,7 +25,7 @@ from csitrace.model.events import (
 )
 from csitrace.model.mounts import Mount
 from csitrace.sources.backoff import Backoff
-from csitrace.sources.fuse import FuseWatch
+from csitrace.sources.fuse import FuseWatch, WaitingRequests
 from csitrace.sources.mountinfo.interest import Interest
 from csitrace.sources.mountinfo.watchers import WAYS, Changes, open_watcher
 from csitrace.sources.processes import privileged_over_processes
@@ -97,10 +97,15 @@ class _Listening:
         self._rest_until = 0.0
         with contextlib.ExitStack() as resources:
             self._watcher, self._refusals = open_watcher(
-                source.pid, Interest.below(source.kubelet_root), source.ways
+                source.pid, Interest.below(source.kubelet_root, source.pid), source.ways
             )
             resources.callback(self._watcher.close)
-            self._fuse = FuseWatch(source.node_name, self._on_fuse_change, interval=source.fuse_interval)
+            self._fuse = FuseWatch(
+                source.node_name,
+                self._on_fuse_change,
+                interval=source.fuse_interval,
+                waiting=WaitingRequests(source.pid),
+            )
             resources.callback(self._fuse.close)
             if source.pid != "self":
                 pidfd = os.pidfd_open(int(source.pid))
@@ -175,7 +180,7 @@ class _Listening:
         daemons = (
             ""
             if privileged_over_processes()
-            else "; FUSE daemons of other users unknown: not root on this machine"
+            else "; FUSE daemons of others unknown: no CAP_SYS_PTRACE over this machine's processes"
         )
         return f"{mounts}; waiting FUSE requests {waiting}{daemons}"
 

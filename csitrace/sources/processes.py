@@ -39,6 +39,9 @@ _INITIAL_NAMESPACES = {
 }  # inode numbers, fixed by include/linux/proc_ns.h
 
 
+_CAP_SYS_PTRACE = 19
+
+
 @dataclass(frozen=True, slots=True)
 class FuseHolder:
     """A process with an open /dev/fuse. `connections`: which, as far as the kernel tells; `started`: clock ticks since boot."""
@@ -67,8 +70,15 @@ class DaemonSearch:
 
 
 def privileged_over_processes() -> bool:
-    """Whether we are root of the machine, not only of a container or user namespace, and so see every process's descriptors."""
-    return os.geteuid() == 0 and _in_initial("pid") and _in_initial("user")
+    """Whether we see every process's descriptors: a capability, and the machine's own PID and user namespaces to use it in."""
+    return _may_trace() and _in_initial("pid") and _in_initial("user")
+
+
+def _may_trace() -> bool:
+    """CAP_SYS_PTRACE: /proc/PID/fd is for whoever may trace PID, ptrace(2); being root is not enough in a container."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> _CAP_SYS_PTRACE & 1)
 
 
 def _in_initial(kind: str) -> bool:

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from csitrace.model.mounts import Mount
+from csitrace.sources.rooted import resolved, root_of
 
 _OF_CONTAINERS = frozenset({"overlay", "mqueue", "nsfs"})
 _ESCAPED_IN_MOUNTINFO = {" ": "\\040", "\t": "\\011", "\n": "\\012", "\\": "\\134"}
@@ -20,11 +21,11 @@ class Interest:
     roots: tuple[str, ...]
 
     @classmethod
-    def below(cls, kubelet_root: str) -> "Interest":
-        """Below this directory, as named and as resolved: mountinfo tells resolved paths, and several distributions make
-        /var/lib/kubelet a symbolic link. The root itself is on the node's own disk, so resolving it cannot hang."""
+    def below(cls, kubelet_root: str, pid: str = "self") -> "Interest":
+        """Below this directory, as named and as process `pid` resolves it: mountinfo tells resolved paths, and several
+        distributions make /var/lib/kubelet a symbolic link. It is on the node's own disk, so resolving it cannot hang."""
         named = os.path.normpath(kubelet_root)
-        return cls(tuple(dict.fromkeys(root.rstrip("/") for root in (named, os.path.realpath(named)))))
+        return cls(tuple(dict.fromkeys(root.rstrip("/") for root in (named, resolved(named, root_of(pid))))))
 
     def path(self, mount_point: str) -> bool:
         return any(

@@ -29,7 +29,8 @@ from csitrace.model.events import (
 )
 from csitrace.model.fuse import OpCount
 from csitrace.sources.backoff import Backoff
-from csitrace.sources.feed import SOCKET_NAME, DiscoveredFeeds, FeedSource, discover
+from csitrace.sources.discovery import SOCKET_NAME, DiscoveredFeeds, discover
+from csitrace.sources.feed import FeedSource
 
 DRIVER, NODE = "probe.example.com", "node-1"
 STAGE = "/csi.v1.Node/NodeStageVolume"
