@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import leftovers, mounts, objects, storage
+from tests.cluster.harness import leftovers, mounts, network, objects, storage
 from tests.cluster.harness.cluster import Cluster, reap_orphans
 from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.kubectl import Kubectl
-from tests.cluster.harness.processes import ProcessId, marked
-
-_SHARED_DIRECTORIES = (Path("/run/containerd/s"), Path("/var/log/containers"), Path("/var/lib/cni"))
+from tests.cluster.harness.processes import NODE_MARKER, ProcessId, marked
 
 
 @pytest.fixture
@@ -56,12 +54,13 @@ def test_a_suspended_part_hangs_and_goes_on_when_resumed(cluster: Cluster, kubec
 
 def test_down_leaves_nothing_but_logs(fresh: Cluster) -> None:
     """With a pod still running, down ends every process and removes every mount, socket, cgroup and link."""
-    before = _outside()
     fresh.up(driver=False)
     containers = _run_a_pod(fresh)
+    outside = _outside(fresh, containers)
+    assert outside != set()
     fresh.down()
     _assert_gone(fresh, containers)
-    assert _outside() == before
+    assert {path for path in outside if os.path.lexists(path)} == set()
     assert {entry.name for entry in fresh.directory.iterdir()} == {"lock", "logs"}
 
 
@@ -85,11 +84,11 @@ def test_down_does_not_wait_for_a_hung_volume(fresh: Cluster) -> None:
 
 def test_a_killed_run_is_cleared_away_by_the_next(fresh: Cluster) -> None:
     """Its owner and its containerd killed with -9, a cluster with a running pod is found and taken down whole."""
-    before = _outside()
     owner = subprocess.Popen([sys.executable, "-c", _OWNER, str(fresh.directory)], stdout=subprocess.PIPE)
     assert owner.stdout is not None
     assert owner.stdout.readline() == b"up\n"
     containers = _run_a_pod(fresh)
+    outside = _outside(fresh, containers)
     reap_orphans()
     assert fresh.is_up, "a cluster whose owner lives was taken down"
     fresh.kill("containerd")
@@ -98,8 +97,49 @@ def test_a_killed_run_is_cleared_away_by_the_next(fresh: Cluster) -> None:
     owner.stdout.close()
     reap_orphans()
     _assert_gone(fresh, containers)
-    assert _outside() == before
+    assert {path for path in outside if os.path.lexists(path)} == set()
     assert not fresh.directory.exists()
+
+
+def test_a_node_comes_and_goes(cluster: Cluster, kubectl: Kubectl, image: objects.Image) -> None:
+    """An added node runs a pod with a volume; removed with its kubelet killed, it leaves no process, mount, file or Node, and the
+    other nodes go on."""
+    before = set(cluster.processes.names())
+    node = cluster.add_node()
+    try:
+        pod = objects.pod("pod", image, claims=("data",), node=node.name)
+        kubectl.apply(objects.claim("data", storage.WAITING_CLASS), pod)
+        kubectl.wait("condition=Ready", "pod/pod", timeout_s=120)
+        assert mounts.below(node.directory) != []
+        containers = leftovers.container_ids(node.directory)
+        cluster.kill(node.part("kubelet"))
+        assert cluster.revive() == [], "what was killed on an added node is the business of who added it"
+    finally:
+        cluster.remove_node(node)
+    assert set(cluster.processes.names()) == before
+    assert marked(node.directory, NODE_MARKER) == []
+    assert mounts.below(node.directory) == []
+    assert leftovers.container_processes(set(containers)) == []
+    assert not node.directory.exists()
+    names = {item["metadata"]["name"] for item in kubectl.get("nodes")["items"]}
+    assert names == {own.name for own in cluster.nodes}
+    kubectl("delete", "pod/pod", "--force", "--grace-period=0")
+
+
+def test_pods_of_both_nodes_have_addresses_and_hear_each_other(
+    cluster: Cluster, kubectl: Kubectl, image: objects.Image
+) -> None:
+    """Pods without the host's network get one address each from their cluster's network, and reach each other across nodes."""
+    for number, node in enumerate(cluster.nodes):
+        pod = objects.pod(
+            f"pod-{number}", image, "echo $(hostname) > /index.html; httpd -f -h /", node=node.name
+        )
+        del pod["spec"]["hostNetwork"]
+        kubectl.apply(pod)
+    kubectl.wait("condition=Ready", "pod/pod-0", "pod/pod-1")
+    other = kubectl.get("pod/pod-1")["status"]["podIP"]
+    assert other != kubectl.get("pod/pod-0")["status"]["podIP"]
+    assert kubectl("exec", "pod-0", "--", "wget", "-q", "-O", "-", f"http://{other}/") == "pod-1\n"
 
 
 def test_up_again_starts_only_what_has_ended(fresh: Cluster) -> None:
@@ -121,7 +161,7 @@ def test_a_start_that_fails_names_the_part_and_leaves_nothing(
     broken.write_text("#!/bin/sh\necho no room for containers >&2\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(ClusterError, match=r"(?s)^containerd ended.*no room for containers"):
+    with pytest.raises(ClusterError, match=r"(?s)^containerd(-2)? ended.*no room for containers"):
         fresh.up(driver=False)
     _assert_gone(fresh, [])
 
@@ -153,6 +193,7 @@ def _containers(cluster: Cluster) -> list[str]:
 def _assert_gone(cluster: Cluster, containers: list[str]) -> None:
     assert marked(cluster.directory) == []
     assert mounts.below(cluster.directory) == []
+    assert network.find(cluster.directory) is None
     assert leftovers.container_processes(set(containers)) == []
 
 
@@ -160,7 +201,25 @@ def _command_line(process: ProcessId) -> str:
     return Path(f"/proc/{process.pid}/cmdline").read_text().replace("\0", " ")
 
 
-def _outside() -> set[Path]:
-    """Everything that clusters may leave outside their directories."""
-    cgroups = Path("/sys/fs/cgroup").glob("**/k8s.io/*/")
-    return {path for directory in _SHARED_DIRECTORIES for path in directory.glob("**/*")} | set(cgroups)
+def _outside(cluster: Cluster, containers: list[str]) -> set[Path]:
+    """What a cluster's containers have outside its directory: sockets of shims, links to logs, cgroups, network results."""
+    addresses = [
+        node.directory.joinpath(leftovers.BUNDLES, container, "address")
+        for node in cluster.nodes
+        for container in containers
+    ]
+    sockets = {Path(path.read_text().removeprefix("unix://")) for path in addresses if path.exists()}
+    links = {
+        link
+        for link in leftovers.LOG_LINKS.iterdir()
+        if os.readlink(link).startswith(f"{cluster.directory}/")
+    }
+    named = {
+        path
+        for container in containers
+        for path in (
+            *leftovers.CGROUPS.glob(f"**/k8s.io/{container}"),
+            *leftovers.CNI_CACHE.glob(f"**/*{container}*"),
+        )
+    }
+    return sockets | links | named

@@ -57,20 +57,18 @@ class Kubectl:
         On a timeout the error carries the objects' recent events, since those say why.
         """
         try:
-            if condition not in ("create", "delete"):
-                # kubectl wait gives up at once on an object that is not there yet.
-                self(
-                    "wait", "--for=create", *resources, f"--timeout={timeout_s:g}s", timeout_s=timeout_s + 10
-                )
-            self(
-                "wait",
-                f"--for={condition}",
-                *resources,
-                f"--timeout={timeout_s:g}s",
-                timeout_s=timeout_s + 10,
-            )
+            if condition != "delete":
+                # kubectl wait gives up at once on an object that is not there yet, and on two such even with --for=create.
+                for resource in resources:
+                    self._wait("create", resource, timeout_s=timeout_s)
+            if condition != "create":
+                self._wait(condition, *resources, timeout_s=timeout_s)
         except ClusterError as error:
             raise ClusterError(f"{error}\n{self._events()}") from error
+
+    def _wait(self, condition: str, *resources: str, timeout_s: float) -> None:
+        limit = f"--timeout={timeout_s:g}s"
+        self("wait", f"--for={condition}", *resources, limit, timeout_s=timeout_s + 10)
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the API server answers requests of this user."""

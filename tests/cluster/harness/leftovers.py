@@ -9,17 +9,21 @@ from tests.cluster.harness import mounts
 from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.processes import ProcessId, all_pids, kill_all, marker
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_CNI_CACHE = Path("/var/lib/cni")
+CGROUPS = Path("/sys/fs/cgroup")
+CNI_CACHE = Path("/var/lib/cni")
 # kubelet links every container's log here, whatever its own directories are.
-_LOG_LINKS = Path("/var/log/containers")
+LOG_LINKS = Path("/var/log/containers")
 # kubelet serves device plugins here, whatever its root directory is.
 _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 
 
+BUNDLES = Path("run", "containerd", "io.containerd.runtime.v2.task", "k8s.io")
+"""In a node's directory: what its containerd knows of each container that runs."""
+
+
 def container_ids(node: Path) -> list[str]:
     """The containers and sandboxes that the containerd of a node had running, from its state on disk."""
-    bundles = node / "run" / "containerd" / "io.containerd.runtime.v2.task" / "k8s.io"
+    bundles = node / BUNDLES
     return sorted(entry.name for entry in bundles.iterdir()) if bundles.is_dir() else []
 
 
@@ -45,11 +49,11 @@ def clear_node(node: Path) -> None:
     _remove_shim_sockets(node)
     mounts.detach_below(node)
     for container in ids:
-        for cgroup in _CGROUPS.glob(f"**/k8s.io/{container}"):
+        for cgroup in CGROUPS.glob(f"**/k8s.io/{container}"):
             _remove_cgroup(cgroup)
-        for cached in _CNI_CACHE.glob(f"**/*{container}*"):
+        for cached in CNI_CACHE.glob(f"**/*{container}*"):
             cached.unlink(missing_ok=True)
-    for link in _LOG_LINKS.glob("*.log"):
+    for link in LOG_LINKS.glob("*.log"):
         if link.is_symlink() and os.readlink(link).startswith(f"{node}/"):
             link.unlink(missing_ok=True)
 
@@ -60,13 +64,13 @@ def clear_shared() -> None:
         return
     for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (_DEVICE_PLUGINS / name).unlink(missing_ok=True)
-    cached = (_CNI_CACHE / "results", _CNI_CACHE / "networks", _CNI_CACHE)
+    cached = (CNI_CACHE / "results", CNI_CACHE / "networks", CNI_CACHE)
     for directory in (
         _DEVICE_PLUGINS,
         _DEVICE_PLUGINS.parent,
-        _LOG_LINKS,
+        LOG_LINKS,
         *cached,
-        *_CGROUPS.glob("**/k8s.io"),
+        *CGROUPS.glob("**/k8s.io"),
     ):
         with suppress(OSError):
             directory.rmdir()
@@ -86,7 +90,7 @@ def foreign_kubelet() -> int | None:
 
 
 def _remove_shim_sockets(node: Path) -> None:
-    bundles = node / "run" / "containerd" / "io.containerd.runtime.v2.task" / "k8s.io"
+    bundles = node / BUNDLES
     for address in bundles.glob("*/address"):
         socket = Path(address.read_text().removeprefix("unix://"))
         socket.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ class Network:
     @classmethod
     def of(cls, directory: Path) -> "Network":
         """The network of the cluster in ``directory``; made on first use."""
-        found = _find(directory)
+        found = find(directory)
         return cls._make(directory) if found is None else found
 
     @property
@@ -84,12 +84,13 @@ class Network:
 
 def remove(directory: Path) -> None:
     """Remove the network of the cluster in ``directory``; none is fine. Pods' ends of it go with their network namespaces."""
-    found = _find(directory)
+    found = find(directory)
     if found is not None:
         _ip("link", "delete", found.bridge)
 
 
-def _find(directory: Path) -> Network | None:
+def find(directory: Path) -> Network | None:
+    """The network of the cluster in ``directory``, if it is there."""
     for interface in _INTERFACES.glob(f"{_BRIDGES}[0-9]*"):
         with suppress(OSError):  # another cluster's, going away
             if (interface / "ifalias").read_text().strip() == str(directory):
