@@ -49,10 +49,14 @@ SUBJECTS_OF = "subjects of"  # volume key -> {subject: driver}, those that calls
 KEY_OF_SUBJECT = "key of subject"  # subject -> key of the volume that was last known by it
 OF_KIND = "of kind"  # kind -> uids, for the kinds that describe the cluster rather than one volume
 DRIVER_PODS = "driver pods"  # "" -> uids of the pods that look like a part of a CSI driver
+FUSE_PODS_OF = "fuse pods of"  # subject -> uids of the pods that say they run the volume's FUSE daemon
 FUSE_OF = "fuse of"  # volume id -> (node name, connection)
 
 Link = tuple[str, str, Any, Any]  # relation, key, member, detail
 ObjectT = TypeVar("ObjectT", bound=KubernetesObject)
+
+FUSE_DAEMON = "fuse-daemon"
+"""The component (`csitrace.dev/component`) that a FUSE daemon's own pod says it is."""
 
 _UUID_TAIL = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$")
 
@@ -65,6 +69,13 @@ def subject(driver: str, volume_id: str) -> str:
 def named_subject(driver: str, volume_name: str) -> str:
     """A volume that has only a name yet (CreateVolume is under way)."""
     return f"{driver}/name:{volume_name}"
+
+
+def fuse_subject(pod: Pod) -> str:
+    """The volume whose FUSE daemon the pod says it runs, as a subject; "" for any other pod."""
+    told = pod.metadata.annotations
+    is_daemon = pod.metadata.labels.component == FUSE_DAEMON and told.fuse_driver and told.fuse_volume_handle
+    return subject(told.fuse_driver, told.fuse_volume_handle) if is_daemon else ""
 
 
 def claim_uid_of_name(volume_name: str) -> str:
@@ -134,12 +145,12 @@ def by_name(state: State, object_type: type[ObjectT], name: str, namespace: str 
     return get(state, object_type, uid) if uid is not None else None
 
 
-def of_kind(state: State, object_type: type[ObjectT]) -> Iterator[Stored]:
+def of_kind(state: State, object_type: type[ObjectT]) -> Iterator[ObjectT]:
     """Every object of one of the kinds that describe the cluster (drivers, nodes, classes, leases)."""
     for uid in members(state, OF_KIND, object_type.__name__):
-        stored = state.objects.get((object_type.__name__, uid))
-        if stored is not None:
-            yield stored
+        obj = get(state, object_type, uid)
+        if obj is not None:
+            yield obj
 
 
 def store(state: State, obj: KubernetesObject, seq: int, at: int) -> State:
@@ -267,6 +278,8 @@ def _kind_link(obj: KubernetesObject) -> Iterator[Link]:
 def _pod_links(pod: Pod) -> Iterator[Link]:
     if looks_like_driver(pod):
         yield DRIVER_PODS, "", pod.uid, None
+    if served := fuse_subject(pod):
+        yield FUSE_PODS_OF, served, pod.uid, None
     for volume in pod.spec.volumes:
         if name := claim_name(pod, volume):
             yield PODS_OF_CLAIM, f"{pod.namespace}/{name}", pod.uid, volume.name
@@ -280,6 +293,9 @@ def _event_links(event: Event) -> Iterator[Link]:
 
 
 def _pod_keys(state: State, pod: Pod) -> Iterator[str]:
+    if fuse_subject(pod):
+        told = pod.metadata.annotations
+        yield from members(state, KEY_OF_SUBJECT, subject(told.fuse_driver, told.fuse_volume_handle))
     for volume in pod.spec.volumes:
         if name := claim_name(pod, volume):
             uid = state.names.get(("PersistentVolumeClaim", pod.namespace, name))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from csitrace.lifecycle import index
 from csitrace.lifecycle.context import WAIT_FOR_FIRST_CONSUMER, Context
 from csitrace.lifecycle.fuse import fuse_states, trouble
+from csitrace.lifecycle.holds import Hold, fuse_pod, hold
 from csitrace.lifecycle.ladder import SETTLED, current_step, ladder, way_back
 from csitrace.lifecycle.state import FuseState, State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import attention_order
@@ -115,14 +116,16 @@ def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdi
     step = where.current
     since = _since(where, volume)
     severity = _severity(ctx, step, since, now)
+    sentence = _sentence(ctx, step, severity, since, now)
+    held = hold(ctx, step.step_id) or Hold("")
     return Verdict(
         severity,
         step.step_id,
-        _sentence(ctx, step, severity, since, now),
-        step.actor,
+        f"{sentence}; {held.text}" if held.text else sentence,
+        held.holder or step.actor,
         since,
-        _evidence(where, step) + _anomalies(state, volume),
-        _command(ctx, step.step_id),
+        _evidence(where, step) + held.evidence + _anomalies(state, volume),
+        held.command or _command(ctx, step.step_id),
     )
 
 
@@ -240,9 +243,16 @@ def _in_use(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
         if problem := trouble(connection, now):
             since = connection.waiting_since or connection.changed_at
             evidence = Evidence(Witness.KERNEL, problem, connection.changed_seq, connection.changed_at)
-            command = _look_at(connection)
-            found = (evidence, *_anomalies(state, volume))
-            return Verdict(Severity.STUCK, step_id, problem, "FUSE daemon", since, found, command)
+            held = fuse_pod(Context(state, volume, where.use)) or Hold("")
+            return Verdict(
+                Severity.STUCK,
+                step_id,
+                f"{problem}; {held.text}" if held.text else problem,
+                held.holder or "FUSE daemon",
+                since,
+                (evidence, *held.evidence, *_anomalies(state, volume)),
+                held.command or _look_at(connection),
+            )
     text = "in use" if where.use is not None and not where.going else "at rest"
     return Verdict(Severity.OK, step_id, text, "", since, _anomalies(state, volume))
 

@@ -31,7 +31,18 @@ class Annotations(_Struct, frozen=True, kw_only=True):
     provisioned_by: str = msgspec.field(name="pv.kubernetes.io/provisioned-by", default="")
     migrated_to: str = msgspec.field(name="pv.kubernetes.io/migrated-to", default="")
     csi_node_id: str = msgspec.field(name="csi.alpha.kubernetes.io/node-id", default="")
+    pre_resize_capacity: str = msgspec.field(
+        name="volume.alpha.kubernetes.io/pre-resize-capacity", default=""
+    )
+    fuse_driver: str = msgspec.field(name="csitrace.dev/driver", default="")
+    fuse_volume_handle: str = msgspec.field(name="csitrace.dev/volume-handle", default="")
     is_default_class: str = msgspec.field(name="storageclass.kubernetes.io/is-default-class", default="")
+
+
+class Labels(_Struct, frozen=True, kw_only=True):
+    """The labels that tell what a pod is for; all others are dropped when decoding."""
+
+    component: str = msgspec.field(name="csitrace.dev/component", default="")
 
 
 class OwnerReference(_Struct, frozen=True, kw_only=True):
@@ -49,6 +60,7 @@ class ObjectMeta(_Struct, frozen=True, kw_only=True):
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
     annotations: Annotations = Annotations()
+    labels: Labels = Labels()
     finalizers: tuple[str, ...] = ()
     owner_references: tuple[OwnerReference, ...] = ()
 
@@ -124,6 +136,7 @@ class PersistentVolumeClaimSpec(_Struct, frozen=True, kw_only=True):
     volume_mode: str = "Filesystem"
     resources: ResourceRequirements = ResourceRequirements()
     data_source: TypedReference | None = None
+    data_source_ref: TypedReference | None = None
 
 
 class PersistentVolumeClaimStatus(_Struct, frozen=True, kw_only=True):
@@ -131,7 +144,10 @@ class PersistentVolumeClaimStatus(_Struct, frozen=True, kw_only=True):
     access_modes: tuple[str, ...] = ()
     capacity: StorageQuantity = StorageQuantity()
     conditions: tuple[Condition, ...] = ()
-    allocated_resource_statuses: StorageQuantity = StorageQuantity()
+    allocated_resources: StorageQuantity = StorageQuantity()
+    allocated_resource_statuses: StorageQuantity = (
+        StorageQuantity()
+    )  # e.g. NodeResizePending, in place of a quantity
 
 
 class PersistentVolumeClaim(_Object, frozen=True, kw_only=True):
