@@ -96,7 +96,7 @@ async def record(sandbox: Sandbox, seconds: float) -> History:
     """The facts of a demo that runs for so long."""
     async with running_lab(sandbox, SCENARIO) as lab:
         cluster = await KubernetesSource.open(ConnectionOptions(kubeconfig=lab.ready.kubeconfig))
-        sources: list[Source] = [cluster, *local_sources([(lab.ready.kubelet_root, lab.ready.node_name)], [])]
+        sources: list[Source] = [cluster, *local_sources([(node.kubelet_root, node.name) for node in lab.ready.nodes], [])]
         session = Session("recorder")
         try:
             async with asyncio.timeout(seconds):

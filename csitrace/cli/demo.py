@@ -64,6 +64,9 @@ async def _demo(sandbox: "Sandbox", arguments: argparse.Namespace) -> int:
 
     async with running_lab(sandbox, arguments.scenario) as lab:
         cluster = await KubernetesSource.open(ConnectionOptions(kubeconfig=lab.ready.kubeconfig))
-        sources: list[Source] = [cluster, *local_sources([(lab.ready.kubelet_root, lab.ready.node_name)], [])]
+        sources: list[Source] = [
+            cluster,
+            *local_sources([(node.kubelet_root, node.name) for node in lab.ready.nodes], []),
+        ]
         title = f"demo {arguments.scenario}" + (f" ({sandbox.missing})" if sandbox.missing else "")
         return await show(Session(title), sources, arguments.output, arguments.filter)

@@ -19,7 +19,7 @@ from csitrace.lab import sandbox
 from csitrace.lab.controlplane import LabSettings, run_lab
 from csitrace.lab.names import LabReady
 from csitrace.lab.pace import Pace
-from csitrace.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from csitrace.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
 
 _NO_STORY = "none"
 """A lab in which nothing happens, for those who act themselves."""
@@ -34,13 +34,18 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--scenario", choices=[*SCENARIOS, _NO_STORY], default=DEFAULT_SCENARIO)
     parser.add_argument("--speed", type=float, default=1.0, help="divide all waiting by this (default: 1)")
+    parser.add_argument(
+        "--nodes", type=int, metavar="N", help="how many (default: as many as the scenario needs)"
+    )
     parser.add_argument("--once", action="store_true", help="tell each story once, and stay where it leads")
     given = parser.parse_args(arguments)
     directory = given.directory or sandbox.enter().directory
+    scenario = SCENARIOS.get(given.scenario, Scenario())
     settings = LabSettings(
         directory=directory,
-        stories=SCENARIOS.get(given.scenario, ()),
+        stories=scenario.stories,
         pace=Pace(given.speed),
+        nodes=given.nodes or scenario.nodes,
         once=given.once,
     )
     with suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""The whole lab in one process: API server, controllers, kubelet and the user, with the driver as a program beside it."""
+"""The whole lab in one process: API server, controllers, kubelets and the user, and beside it each node's driver."""
 
 import asyncio
 import os
@@ -18,14 +18,13 @@ from csitrace.lab.csi_client import DriverClient
 from csitrace.lab.driver_program import DriverProgram
 from csitrace.lab.kubelet.kubelet import install_kubelet
 from csitrace.lab.kubelet.layout import Layout
-from csitrace.lab.loops.attach_detach import AttachDetachController
 from csitrace.lab.loops.attacher import install_attacher
-from csitrace.lab.loops.protection import ClaimProtection, VolumeProtection
+from csitrace.lab.loops.controller_manager import install_controllers
 from csitrace.lab.loops.provisioner import install_provisioner
-from csitrace.lab.loops.pv_controller import PersistentVolumeController
+from csitrace.lab.loops.resizer import install_resizer
 from csitrace.lab.loops.scheduler import Scheduler
 from csitrace.lab.loops.sidecar import run_sidecar
-from csitrace.lab.names import DRIVER_NAME, NAMESPACE, NODE_NAME, LabReady
+from csitrace.lab.names import DRIVER_NAME, NAMESPACE, LabNode, LabReady, node_name
 from csitrace.lab.pace import Pace
 from csitrace.lab.program import Program
 from csitrace.lab.scenarios import Story, run_story
@@ -34,17 +33,20 @@ from csitrace.lab.user import User
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
-    """`directory`: the lab's own, with a short path (sockets lie below it); `once`: tell each story once, and stay there."""
+    """`directory`: the lab's own, with a short path (sockets lie below it); `nodes`: how many; `once`: tell each story once,
+    and stay there."""
 
     directory: Path
     stories: tuple[Story, ...]
     pace: Pace
+    nodes: int = 1
     once: bool = False
 
 
 _SIDECARS: tuple[tuple[str, Callable[[str, Program, DriverClient], Awaitable[None]]], ...] = (
     ("csi-provisioner", install_provisioner),
     ("csi-attacher", install_attacher),
+    ("csi-resizer", install_resizer),
 )
 
 
@@ -52,9 +54,7 @@ async def run_lab(
     settings: LabSettings, ready: Callable[[LabReady], None], reached: Callable[[str], None]
 ) -> None:
     """Run until cancelled. `ready` is called when the API is served, `reached` with each story's name when it got there."""
-    layout = Layout(settings.directory / "kubelet")
-    layout.root.mkdir(parents=True, exist_ok=True)
-    driver = DriverProgram(DRIVER_NAME, NODE_NAME, layout, settings.directory)
+    drivers = [_driver(settings.directory, number) for number in range(1, settings.nodes + 1)]
     pace = settings.pace
     token = secrets.token_urlsafe(32)
     server = ApiServer(Store(), token, bookmark_seconds=pace.scaled(60))
@@ -65,46 +65,68 @@ async def run_lab(
     ):
         endpoint = Endpoint(url, token)
         kubectl = Program(session, endpoint, "kubectl", pace)
-        user = User(kubectl, driver)
+        kubelets = [Program(session, endpoint, "kubelet", pace) for _ in drivers]
+        user = User(kubectl, drivers, kubelets)
         await user.set_up()
         for story in settings.stories:
             kubectl.task(partial(run_story, story, user, reached, settings.once))
         kubeconfig = settings.directory / "kubeconfig"
         _write_kubeconfig(kubeconfig, endpoint)
-        ready(
-            LabReady(
-                pid=os.getpid(),
-                url=url,
-                kubeconfig=str(kubeconfig),
-                kubelet_root=str(layout.root),
-                node_name=NODE_NAME,
-                namespace=NAMESPACE,
-                driver_name=DRIVER_NAME,
-                feed=f"unix://{driver.feed_socket}",
-            )
-        )
+        ready(_described(url, kubeconfig, drivers))
         controller_manager = Program(session, endpoint, "kube-controller-manager", pace)
-        PersistentVolumeController(controller_manager)
-        AttachDetachController(controller_manager)
-        ClaimProtection(controller_manager)
-        VolumeProtection(controller_manager)
+        install_controllers(controller_manager)
         scheduler = Program(session, endpoint, "kube-scheduler", pace)
         Scheduler(scheduler)
-        kubelet = Program(session, endpoint, "kubelet", pace)
-        await install_kubelet(kubelet, NODE_NAME, layout.root)
+        for driver, kubelet in zip(drivers, kubelets, strict=True):
+            await install_kubelet(kubelet, driver.node_id, driver.layout.root)
         async with asyncio.TaskGroup() as group:
-            for program in (controller_manager, scheduler, kubelet, kubectl):
+            for program in (controller_manager, scheduler, *kubelets, kubectl):
                 group.create_task(program.run())
             for name, install in _SIDECARS:
                 group.create_task(
                     run_sidecar(
-                        driver.socket,
+                        drivers[0].socket,
                         pace,
                         partial(Program, session, endpoint, name, pace),
                         partial(install, DRIVER_NAME),
                     )
                 )
-            group.create_task(driver.run(pace))
+            for driver in drivers:
+                group.create_task(driver.run(pace))
+
+
+def _driver(directory: Path, number: int) -> DriverProgram:
+    """The driver of the `number`-th node; the first one serves the Controller."""
+    name = node_name(number)
+    layout = Layout(directory / name / "kubelet")
+    layout.root.mkdir(parents=True, exist_ok=True)
+    return DriverProgram(
+        name=DRIVER_NAME,
+        node_id=name,
+        layout=layout,
+        state=directory / "driver",
+        log=directory / name / "driver.log",
+        controller=number == 1,
+    )
+
+
+def _described(url: str, kubeconfig: Path, drivers: list[DriverProgram]) -> LabReady:
+    nodes = tuple(
+        LabNode(
+            name=driver.node_id,
+            kubelet_root=str(driver.layout.root),
+            feed=f"unix://{driver.feed_socket}",
+        )
+        for driver in drivers
+    )
+    return LabReady(
+        pid=os.getpid(),
+        url=url,
+        kubeconfig=str(kubeconfig),
+        namespace=NAMESPACE,
+        driver_name=DRIVER_NAME,
+        nodes=nodes,
+    )
 
 
 def _write_kubeconfig(path: Path, endpoint: Endpoint) -> None:

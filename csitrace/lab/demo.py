@@ -2,7 +2,7 @@
 
 sandbox = enter()                              # first of all: forks, and goes on inside
 async with running_lab(sandbox, "mixed") as lab:
-    ...                                        # watch lab.ready.kubeconfig, lab.ready.kubelet_root, lab.ready.feed
+    ...                                        # watch lab.ready.kubeconfig and each of lab.ready.nodes
 """
 
 import asyncio

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from csitrace.lab.kubelet.layout import Layout
+from csitrace.lab.names import TOPOLOGY
 from csitrace.lab.pace import Pace
 
 _RESTART_SECONDS = 10.0
@@ -24,12 +25,15 @@ _FAULTS = "csitrace.driver.v1.Faults"
 
 @dataclass(frozen=True, slots=True)
 class DriverProgram:
-    """Where it listens and what it is called. `directory`: the lab's; its state and its log go there."""
+    """One node's driver: where it listens and what it is called. `state`: the directory that all nodes' drivers share, where
+    the volumes' bytes are; `log`: where it writes what it has to say; `controller`: it serves the Controller, too."""
 
     name: str
     node_id: str
     layout: Layout
-    directory: Path
+    state: Path
+    log: Path
+    controller: bool
 
     @property
     def socket(self) -> Path:
@@ -38,10 +42,6 @@ class DriverProgram:
     @property
     def feed_socket(self) -> Path:
         return self.layout.plugin_directory(self.name) / "csitrace-feed.sock"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "driver.log"
 
     async def run(self, pace: Pace) -> None:
         """Keep it running until cancelled; then it is told to end, and killed when it does not."""
@@ -68,10 +68,13 @@ class DriverProgram:
             *("--endpoint", f"unix://{self.socket}"),
             *("--node-id", self.node_id),
             *("--driver-name", self.name),
-            *("--state-dir", str(self.directory / "driver")),
+            *("--state-dir", str(self.state)),
+            *("--topology", TOPOLOGY),
             *("--registration-dir", str(self.layout.registration_directory)),
             *("--feed", f"unix://{self.feed_socket}"),
             *("--kubelet-dir", str(self.layout.root)),
+            "--node",
+            *(["--controller"] if self.controller else []),
         ]
 
     async def set_fault(self, target: str, volume_id: str, effect: str) -> None:

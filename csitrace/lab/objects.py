@@ -15,6 +15,9 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PVC_PROTECTION = "kubernetes.io/pvc-protection"
 PV_PROTECTION = "kubernetes.io/pv-protection"
 PROVISIONER_FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
+STORAGE_RESIZER = "volume.kubernetes.io/storage-resizer"
+MIGRATED_TO = "pv.kubernetes.io/migrated-to"
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 CSI_NODE_ID = "csi.alpha.kubernetes.io/node-id"
 
 
@@ -53,10 +56,40 @@ def key_of(obj: Object) -> tuple[str, str]:
 
 
 def claim_volumes(pod: Object) -> Iterator[tuple[str, str]]:
-    """(volume's name in the pod, claim's name) of each volume that comes from a claim."""
+    """(volume's name in the pod, claim's name) of each volume that comes from a claim, its own ephemeral ones included."""
     for volume in pod["spec"].get("volumes") or []:
         if source := volume.get("persistentVolumeClaim"):
             yield volume["name"], source["claimName"]
+        elif volume.get("ephemeral"):
+            yield volume["name"], ephemeral_claim_name(pod, volume)
+
+
+def ephemeral_claim_name(pod: Object, volume: Object) -> str:
+    """The claim of a generic ephemeral volume."""
+    return f"{pod['metadata']['name']}-{volume['name']}"
+
+
+def owner_of(obj: Object) -> Object | None:
+    """The owner that controls it."""
+    owners = obj["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def owned_by(owner: Object) -> Object:
+    """The reference that an object made by a controller for `owner` carries."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def is_owned(obj: Object, owner: Object) -> bool:
+    reference = owner_of(obj)
+    return reference is not None and bool(reference["uid"] == owner["metadata"]["uid"])
 
 
 def is_bound(claim: Object) -> bool:
@@ -80,6 +113,16 @@ def unique_volume_name(driver: str, volume_handle: str) -> str:
 
 def attacher_finalizer(driver: str) -> str:
     return "external-attacher/" + re.sub(r"[^A-Za-z0-9-]", "-", driver)
+
+
+def is_ready(obj: Object) -> bool:
+    """Of a node or a pod."""
+    return (condition(obj, "Ready") or {}).get("status") == "True"
+
+
+def has_taint(node: Object, key: str, effect: str) -> bool:
+    taints = node["spec"].get("taints") or []
+    return any(taint["key"] == key and taint["effect"] == effect for taint in taints)
 
 
 def condition(obj: Object, kind: str) -> Object | None:

@@ -28,6 +28,21 @@ class Pace:
         return self.scaled(5)
 
     @property
+    def heartbeat(self) -> float:
+        """kubelet renews its Lease, and the node controller looks at it (5 s; kubelet really renews every 10 s)."""
+        return self.scaled(5)
+
+    @property
+    def force_detach(self) -> float:
+        """Attach/detach controller gives up waiting for a node that is not ready to unmount."""
+        return self.scaled(360)
+
+    @property
+    def garbage(self) -> float:
+        """Pod garbage collector's period."""
+        return self.scaled(20)
+
+    @property
     def attach_timeout(self) -> float:
         """Attach/detach controller gives up waiting for the attacher."""
         return self.scaled(120)

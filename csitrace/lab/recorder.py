@@ -38,7 +38,11 @@ class EventRecorder:
             except StatusError as error:
                 if error.reason != "NotFound":  # outlived its hour: say it anew
                     raise
-        self._written[key] = await self._client.create(EVENTS, self._event(about, kind, reason, message))
+        try:
+            self._written[key] = await self._client.create(EVENTS, self._event(about, kind, reason, message))
+        except StatusError as error:
+            if error.reason not in ("NotFound", "Forbidden"):  # its namespace is gone, or going
+                raise
 
     def _repetition(self, written: Object) -> Object:
         if not self._through_events_api:

@@ -26,6 +26,14 @@ class Story:
     hold_seconds: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Stories told side by side, and how many nodes they need."""
+
+    stories: tuple[Story, ...] = ()
+    nodes: int = 1
+
+
 async def run_story(story: Story, user: "User", reached: Callable[[str], None], once: bool = False) -> None:
     """Tell a story for ever, or `once`, to where it leads. `reached` is called with its name each time it got there."""
     while True:
@@ -111,15 +119,13 @@ FAILING_STAGE = Story("failing-stage", _failing_stage, _removal_of("images"), ho
 HUNG_FUSE = Story("hung-fuse", _hung_fuse, _let_go, hold_seconds=90)
 TEARDOWN = Story("teardown", _teardown, _removal_of(), hold_seconds=10)
 
-SCENARIOS: dict[str, tuple[Story, ...]] = {
-    "healthy": (HEALTHY,),
-    "wait-for-consumer": (WAIT_FOR_CONSUMER,),
-    "stuck-attach": (STUCK_ATTACH,),
-    "failing-stage": (FAILING_STAGE,),
-    "hung-fuse": (HUNG_FUSE,),
-    "teardown": (TEARDOWN,),
-    "mixed": (HEALTHY, WAIT_FOR_CONSUMER, STUCK_ATTACH, FAILING_STAGE, HUNG_FUSE, TEARDOWN),
+SCENARIOS = {
+    **{
+        story.name: Scenario((story,))
+        for story in (HEALTHY, WAIT_FOR_CONSUMER, STUCK_ATTACH, FAILING_STAGE, HUNG_FUSE, TEARDOWN)
+    },
+    "mixed": Scenario((HEALTHY, WAIT_FOR_CONSUMER, STUCK_ATTACH, FAILING_STAGE, HUNG_FUSE, TEARDOWN)),
 }
-"""By the name given to `--scenario`: the stories told side by side."""
+"""By the name given to `--scenario`."""
 
 DEFAULT_SCENARIO = "mixed"

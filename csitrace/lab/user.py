@@ -1,7 +1,7 @@
 """Who uses the cluster: makes claims and pods, waits for what becomes of them, and removes them, as one does with kubectl."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from csitrace.lab.apiserver.resources import (
     CSI_DRIVERS,
@@ -23,8 +23,14 @@ _VOLUME_SIZE = "64Mi"
 
 
 class User:
-    def __init__(self, program: Program, driver: DriverProgram) -> None:
-        self.driver = driver
+    """`drivers`, `kubelets`: those of each node, in the order of the nodes."""
+
+    def __init__(
+        self, program: Program, drivers: Sequence[DriverProgram], kubelets: Sequence[Program]
+    ) -> None:
+        self.drivers = drivers
+        self.kubelets = kubelets
+        self.driver = drivers[0]
         self._client = program.client
         self._pace = program.pace
         self._pods = program.informer(PODS)

@@ -79,6 +79,15 @@ CSI_NODES = Resource("CSINode", "csinodes", "storage.k8s.io")
 STORAGE_CLASSES = Resource("StorageClass", "storageclasses", "storage.k8s.io", short_names=("sc",))
 VOLUME_ATTACHMENTS = Resource("VolumeAttachment", "volumeattachments", "storage.k8s.io", has_status=True)
 LEASES = Resource("Lease", "leases", "coordination.k8s.io", namespaced=True)
+STATEFUL_SETS = Resource(
+    "StatefulSet", "statefulsets", "apps", namespaced=True, has_status=True, short_names=("sts",)
+)
+DEPLOYMENTS = Resource(
+    "Deployment", "deployments", "apps", namespaced=True, has_status=True, short_names=("deploy",)
+)
+REPLICA_SETS = Resource(
+    "ReplicaSet", "replicasets", "apps", namespaced=True, has_status=True, short_names=("rs",)
+)
 
 RESOURCES: tuple[Resource, ...] = (
     NAMESPACES,
@@ -92,6 +101,9 @@ RESOURCES: tuple[Resource, ...] = (
     STORAGE_CLASSES,
     VOLUME_ATTACHMENTS,
     LEASES,
+    STATEFUL_SETS,
+    DEPLOYMENTS,
+    REPLICA_SETS,
 )
 
 RESOURCE_BY_PATH = {(resource.group, resource.version, resource.plural): resource for resource in RESOURCES}

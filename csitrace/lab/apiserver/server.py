@@ -12,7 +12,7 @@ from aiohttp import web
 from csitrace.lab.apiserver import discovery, strategy
 from csitrace.lab.apiserver.listing import ListOptions, list_page, refuse_future
 from csitrace.lab.apiserver.patch import merge_patch, strategic_merge_patch
-from csitrace.lab.apiserver.resources import PODS, RESOURCE_BY_PATH, Resource
+from csitrace.lab.apiserver.resources import NAMESPACES, PODS, RESOURCE_BY_PATH, Resource
 from csitrace.lab.apiserver.store import Store
 from csitrace.lab.apiserver.watching import watch
 from csitrace.lab.status import Object, StatusError, bad_request
@@ -53,7 +53,12 @@ def parse_target(path: str) -> Target:
         raise _not_served()
     resource = RESOURCE_BY_PATH[group, version, rest[0]]
     target = Target(resource, namespace, *rest[1:])
-    subresources = {"": True, "status": resource.has_status, "binding": resource is PODS}
+    subresources = {
+        "": True,
+        "status": resource.has_status,
+        "binding": resource is PODS,
+        "finalize": resource is NAMESPACES,
+    }
     if not subresources.get(target.subresource) or (namespace and not resource.namespaced):
         raise _not_served()
     return target

@@ -1,20 +1,19 @@
-"""What the API server itself does to an object: defaults and admission on creation, what an update may touch, how deletion goes.
+"""What the API server itself does to any object: what a creation stamps, what an update may touch, how deletion goes.
 
-Facts: admission plugins StorageObjectInUseProtection and DefaultStorageClass; the registry strategies of Pod (graceful
-deletion, binding), PersistentVolume (`status.phase: Pending` on creation); `metadata` handling of the generic registry.
+Facts: `metadata` handling of the generic registry; the strategies of Pod (graceful deletion, binding) and Namespace (held
+until it is finalized). What is particular to a kind on creation and update is in `admission`.
 """
 
 import secrets
 import uuid
-from collections.abc import Callable
 
 from csitrace.lab.apiserver import resources
+from csitrace.lab.apiserver.admission import ADJUST, ADMIT, GRACE_PERIOD_SECONDS
 from csitrace.lab.apiserver.resources import Resource
 from csitrace.lab.apiserver.store import Store
 from csitrace.lab.clock import timestamp
 from csitrace.lab.status import Object, StatusError, conflict, invalid
 
-_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SYSTEM_METADATA = (
     "uid",
@@ -23,7 +22,6 @@ _SYSTEM_METADATA = (
     "deletionGracePeriodSeconds",
     "namespace",
 )
-_GRACE_PERIOD_SECONDS = 30
 
 
 def create(store: Store, resource: Resource, namespace: str, body: Object) -> Object:
@@ -37,14 +35,19 @@ def create(store: Store, resource: Resource, namespace: str, body: Object) -> Ob
         if metadata.setdefault("namespace", namespace) != namespace:
             message = "the namespace of the provided object does not match the namespace sent on the request"
             raise StatusError(400, "BadRequest", message)
-        store.get(resources.NAMESPACES, "", namespace)
+        if "deletionTimestamp" in store.get(resources.NAMESPACES, "", namespace)["metadata"]:
+            message = (
+                f'{resource.qualified} "{metadata["name"]}" is forbidden: unable to create new content in namespace '
+                f"{namespace} because it is being terminated"
+            )
+            raise StatusError(403, "Forbidden", message)
     for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"):
         metadata.pop(name, None)
     metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp()}
     obj = body | {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     if resource.has_status:
         obj.pop("status", None)
-    if admit := _ADMIT.get(resource):
+    if admit := ADMIT.get(resource):
         obj = admit(store, obj)
     return store.create(resource, obj)
 
@@ -73,14 +76,16 @@ def update(store: Store, resource: Resource, previous: Object, body: Object, sub
         metadata.pop("finalizers", None)
     if subresource == "status":
         obj = previous | {"metadata": metadata, "status": body.get("status", {})}
+    elif subresource == "finalize":
+        obj = previous | {"metadata": metadata, "spec": body.get("spec", {})}
     else:
         obj = body | {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if resource.has_status:
             obj.pop("status", None)
             if "status" in previous:
                 obj["status"] = previous["status"]
-    if adjust := _ADJUST.get(resource):
-        obj = adjust(previous, obj)
+    if adjust := ADJUST.get(resource):
+        obj = adjust(store, previous, obj)
     if metadata.get("deletionTimestamp") and not _is_held(obj):
         return store.delete(resource, previous)  # watchers are told the last state that was stored
     return store.update(resource, obj)
@@ -100,6 +105,8 @@ def delete(store: Store, resource: Resource, obj: Object, options: Object) -> tu
     if "deletionTimestamp" not in marked or grace < marked.get("deletionGracePeriodSeconds", 0):
         marked |= {"deletionTimestamp": timestamp(grace), "deletionGracePeriodSeconds": grace}
     changed = obj | {"metadata": marked}
+    if resource is resources.NAMESPACES:
+        changed |= {"status": {"phase": "Terminating"}}
     if _is_held(changed):
         return store.update(resource, changed), False
     if "deletionTimestamp" in metadata:
@@ -127,8 +134,11 @@ def bind(store: Store, namespace: str, name: str, binding: Object) -> None:
 
 
 def _is_held(obj: Object) -> bool:
-    """Something keeps an object under deletion: finalizers, or (pods alone) a grace period that kubelet has not ended."""
+    """Something keeps an object under deletion: finalizers, of its own or (a namespace) of its spec, or (a pod) a grace period
+    that kubelet has not ended."""
     metadata = obj["metadata"]
+    if obj["kind"] == "Namespace" and (obj.get("spec") or {}).get("finalizers"):
+        return True
     return bool(metadata.get("finalizers")) or metadata.get("deletionGracePeriodSeconds", 0) > 0
 
 
@@ -139,102 +149,5 @@ def _grace_period(resource: Resource, obj: Object, options: Object) -> int:
     if not obj["spec"].get("nodeName") or finished:
         return 0  # nobody has anything to stop
     wanted = options.get("gracePeriodSeconds")
-    default = obj["spec"].get("terminationGracePeriodSeconds", _GRACE_PERIOD_SECONDS)
+    default = obj["spec"].get("terminationGracePeriodSeconds", GRACE_PERIOD_SECONDS)
     return int(default if wanted is None else wanted)
-
-
-def _admit_claim(store: Store, claim: Object) -> Object:
-    spec = dict(claim.get("spec") or {})
-    spec.setdefault("volumeMode", "Filesystem")
-    if spec.get("storageClassName") is None:
-        defaults = [
-            cls
-            for cls in store.objects(resources.STORAGE_CLASSES)
-            if (cls["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
-        ]
-        if defaults:
-            newest = max(defaults, key=lambda cls: cls["metadata"]["creationTimestamp"])
-            spec["storageClassName"] = newest["metadata"]["name"]
-    return _with_finalizer(claim, "kubernetes.io/pvc-protection") | {
-        "spec": spec,
-        "status": {"phase": "Pending"},
-    }
-
-
-def _admit_volume(store: Store, volume: Object) -> Object:
-    spec = {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"} | volume.get("spec", {})
-    return _with_finalizer(volume, "kubernetes.io/pv-protection") | {
-        "spec": spec,
-        "status": {"phase": "Pending", "lastPhaseTransitionTime": timestamp()},
-    }
-
-
-def _admit_pod(store: Store, pod: Object) -> Object:
-    defaults = {
-        "restartPolicy": "Always",
-        "schedulerName": "default-scheduler",
-        "terminationGracePeriodSeconds": _GRACE_PERIOD_SECONDS,
-    }
-    return pod | {
-        "spec": defaults | pod.get("spec", {}),
-        "status": {"phase": "Pending", "qosClass": "BestEffort"},
-    }
-
-
-def _admit_attachment(store: Store, attachment: Object) -> Object:
-    return attachment | {"status": {"attached": False}}
-
-
-def _admit_class(store: Store, storage_class: Object) -> Object:
-    return {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"} | storage_class
-
-
-def _admit_driver(store: Store, driver: Object) -> Object:
-    defaults: Object = {
-        "attachRequired": True,
-        "podInfoOnMount": False,
-        "requiresRepublish": False,
-        "storageCapacity": False,
-        "fsGroupPolicy": "ReadWriteOnceWithFSType",
-        "volumeLifecycleModes": ["Persistent"],
-    }
-    return driver | {"spec": defaults | driver.get("spec", {})}
-
-
-def _admit_namespace(store: Store, namespace: Object) -> Object:
-    labels = (namespace["metadata"].get("labels") or {}) | {
-        "kubernetes.io/metadata.name": namespace["metadata"]["name"]
-    }
-    return namespace | {
-        "metadata": namespace["metadata"] | {"labels": labels},
-        "status": {"phase": "Active"},
-    }
-
-
-def _with_finalizer(obj: Object, finalizer: str) -> Object:
-    finalizers = obj["metadata"].get("finalizers") or []
-    if finalizer not in finalizers:
-        finalizers = [*finalizers, finalizer]
-    return obj | {"metadata": obj["metadata"] | {"finalizers": finalizers}}
-
-
-def _stamp_phase_transition(previous: Object, volume: Object) -> Object:
-    status = volume.get("status", {})
-    if status.get("phase") == previous["status"].get("phase"):
-        return volume
-    return volume | {"status": status | {"lastPhaseTransitionTime": timestamp()}}
-
-
-_ADMIT: dict[Resource, Callable[[Store, Object], Object]] = {
-    resources.NAMESPACES: _admit_namespace,
-    resources.PERSISTENT_VOLUME_CLAIMS: _admit_claim,
-    resources.PERSISTENT_VOLUMES: _admit_volume,
-    resources.PODS: _admit_pod,
-    resources.VOLUME_ATTACHMENTS: _admit_attachment,
-    resources.STORAGE_CLASSES: _admit_class,
-    resources.CSI_DRIVERS: _admit_driver,
-}
-
-_ADJUST: dict[Resource, Callable[[Object, Object], Object]] = {
-    resources.PERSISTENT_VOLUMES: _stamp_phase_transition,
-}

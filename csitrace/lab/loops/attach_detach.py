@@ -23,6 +23,7 @@ from csitrace.lab.status import Object, StatusError
 from csitrace.lab.workqueue import Backoff, RetryError, WorkQueue
 
 _SINGLE_NODE_MODES = frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
+_MANY_NODE_MODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 _FIRST_RETRY_SECONDS = 0.5  # the operation executor's exponential back-off
 _MAX_RETRY_SECONDS = 122.0
 
@@ -60,6 +61,8 @@ class AttachDetachController:
         """Attached, and told so: in volumesAttached, pods told by an Event."""
         self._started: set[Attachment] = set()
         """An attach was begun: there is, or may be, a VolumeAttachment to remove."""
+        self._left_at: dict[Attachment, float] = {}
+        """When, on the loop's clock, the last pod that wanted it left."""
         self._told_multi_attach: set[Attachment] = set()
         backoff = Backoff(self._pace.scaled(_FIRST_RETRY_SECONDS), self._pace.scaled(_MAX_RETRY_SECONDS))
         self._queue: WorkQueue[Attachment] = WorkQueue(self._reconcile, backoff)
@@ -82,15 +85,35 @@ class AttachDetachController:
 
     async def _populate(self) -> None:
         """Queue what is wanted or there, at the reconciler's period, when anything changed."""
+        self._rebuild()
         while True:
             await self._changed.wait()
             self._changed.clear()
             desired = self._desired()
             for attachment in desired:
+                self._left_at.pop(attachment, None)
                 self._queue.add_unless_failing(attachment)  # a failed attach waits for its back-off
             for attachment in self._started - desired:
+                if attachment not in self._left_at:
+                    self._left_at[attachment] = asyncio.get_running_loop().time()
+                    asyncio.get_running_loop().call_later(self._pace.force_detach, self._wake)
                 self._queue.add(attachment)
             await asyncio.sleep(self._pace.reconcile)
+
+    def _rebuild(self) -> None:
+        """What an earlier run of this controller attached, from what it left in the API."""
+        for found in self._attachments.all():
+            volume = self._volumes.get(found["spec"]["source"].get("persistentVolumeName") or "")
+            source = (volume or {}).get("spec", {}).get("csi")
+            if volume is None or not source:
+                continue
+            name, node_name = volume["metadata"]["name"], found["spec"]["nodeName"]
+            attachment = Attachment(name, source["driver"], source["volumeHandle"], node_name)
+            self._started.add(attachment)
+            node = self._nodes.get(node_name) or {"status": {}}
+            attached = node["status"].get("volumesAttached") or []
+            if any(entry["name"] == attachment.unique_name for entry in attached):
+                self._announced.add(attachment)
 
     def _desired(self) -> set[Attachment]:
         return {
@@ -180,37 +203,47 @@ class AttachDetachController:
             for other in self._started
             if other.volume_name == attachment.volume_name and other.node_name != attachment.node_name
         ]
-        if not modes & _SINGLE_NODE_MODES or not others:
+        if modes & _MANY_NODE_MODES or not modes & _SINGLE_NODE_MODES or not others:
             return False
         if attachment not in self._told_multi_attach:
             self._told_multi_attach.add(attachment)
-            message = (
-                f'Multi-Attach error for volume "{attachment.volume_name}" Volume is already exclusively attached to '
-                "one node and can't be attached to another"
-            )
+            holders = [pod for other in others for pod in self._pods_with(other)]
             for pod in self._pods_with(attachment):
+                message = f'Multi-Attach error for volume "{attachment.volume_name}" {_held_by(holders, pod)}'
                 await self._events.warning(pod, "FailedAttachVolume", message)
         return True
 
     async def _detach(self, attachment: Attachment) -> None:
-        if attachment.unique_name in self._volumes_in_use(self._nodes.get(attachment.node_name)):
-            return  # looked at again when the node's status changes
+        node = self._nodes.get(attachment.node_name)
+        is_lost = self._is_lost(attachment, node)
+        if (node is None or attachment.unique_name in self._volumes_in_use(node)) and not is_lost:
+            return  # looked at again when the node's status changes, or when it has waited long enough
         self._announced.discard(attachment)
         await self._write_volumes_attached(attachment.node_name)
         node = await self._client.find(NODES, attachment.node_name)
-        if attachment.unique_name in self._volumes_in_use(node):
+        if attachment.unique_name in self._volumes_in_use(node) and not is_lost:
             raise RetryError
         found = await self._client.find(VOLUME_ATTACHMENTS, attachment.object_name)
         if found is not None and not objects.is_terminating(found):
             await self._client.delete(VOLUME_ATTACHMENTS, found)
         if self._attachments.get(attachment.object_name) is None and found is None:
             self._started.discard(attachment)
+            self._left_at.pop(attachment, None)
             self._told_multi_attach.clear()
             self._wake()
 
+    def _is_lost(self, attachment: Attachment, node: Object | None) -> bool:
+        """Nobody waits any more for the node's word that the volume is unmounted: it is out of service, or has been not ready
+        for as long as the volume was not wanted, and that is too long (six minutes)."""
+        if node is not None and objects.has_taint(node, objects.OUT_OF_SERVICE, "NoExecute"):
+            return True
+        now = asyncio.get_running_loop().time()
+        waited = now - self._left_at.get(attachment, now)
+        return waited >= self._pace.force_detach and (node is None or not objects.is_ready(node))
+
     @staticmethod
     def _volumes_in_use(node: Object | None) -> list[str]:
-        return (node or {}).get("status", {}).get("volumesInUse") or []
+        return ((node or {}).get("status") or {}).get("volumesInUse") or []
 
     async def _write_volumes_attached(self, node_name: str) -> None:
         async with self._node_writes:
@@ -230,6 +263,19 @@ class AttachDetachController:
         return [
             pod for pod in self._pods.all() if not _has_left(pod) and attachment in self._pod_attachments(pod)
         ]
+
+
+def _held_by(holders: list[Object], told: Object) -> str:
+    """Who has the volume on another node; of pods in other namespaces only how many, as they are no business of this one."""
+    namespace = told["metadata"]["namespace"]
+    ours = sorted(pod["metadata"]["name"] for pod in holders if pod["metadata"]["namespace"] == namespace)
+    others = f"{len(holders) - len(ours)} pod(s) in different namespaces"
+    if not holders:
+        return "Volume is already exclusively attached to one node and can't be attached to another"
+    if not ours:
+        return f"Volume is already used by {others}"
+    tail = f" and {others}" if len(ours) < len(holders) else ""
+    return f"Volume is already used by pod(s) {', '.join(ours)}{tail}"
 
 
 def _has_left(pod: Object) -> bool:

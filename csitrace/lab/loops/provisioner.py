@@ -37,6 +37,19 @@ _METADATA_PREFIX = "csi.storage.k8s.io/"
 """Parameters with it speak to the sidecars, not to the driver."""
 
 
+_SOURCES = {
+    "PersistentVolumeClaim": (
+        _CONTROLLER.CLONE_VOLUME,
+        "CSI driver does not support clone operations: controller CLONE_VOLUME capability is not reported",
+    ),
+    "VolumeSnapshot": (
+        _CONTROLLER.CREATE_DELETE_SNAPSHOT,
+        "CSI driver does not support snapshot restore: controller CREATE_DELETE_SNAPSHOT capability is not reported",
+    ),
+}
+"""Kinds of data sources that are a driver's affair: the capability it needs, and what is said of one that has it not."""
+
+
 async def install_provisioner(driver_name: str, program: Program, driver: DriverClient) -> None:
     """Build the loop on a driver that is ready."""
     Provisioner(
@@ -44,15 +57,15 @@ async def install_provisioner(driver_name: str, program: Program, driver: Driver
         driver,
         driver_name,
         topology_aware=_PLUGIN.VOLUME_ACCESSIBILITY_CONSTRAINTS in await driver.plugin_capabilities(),
-        multi_writer=_CONTROLLER.SINGLE_NODE_MULTI_WRITER in await driver.controller_capabilities(),
+        capabilities=await driver.controller_capabilities(),
     )
     program.task(
         partial(hold_lease, program, "kube-system", driver_name.replace(".", "-"), socket.gethostname(), 15)
     )
 
 
-class _TopologyError(Exception):
-    """The node's topology is not known: the driver is not (yet) registered there."""
+class _RefusedError(Exception):
+    """The provisioner itself will not ask the driver; the text of its ProvisioningFailed event."""
 
 
 class Provisioner:
@@ -62,14 +75,14 @@ class Provisioner:
         driver: DriverClient,
         driver_name: str,
         topology_aware: bool,
-        multi_writer: bool,
+        capabilities: set[int],
     ) -> None:
         self._client = program.client
         self._pace = program.pace
         self._driver = driver
         self._driver_name = driver_name
         self._topology_aware = topology_aware
-        self._multi_writer = multi_writer
+        self._capabilities = capabilities
         self._identity = f"{time.time_ns() // 1_000_000}-{secrets.randbelow(10_000)}-{driver_name}"
         component = f"{driver_name}_{socket.gethostname()}_{uuid.uuid4()}"
         self._events = EventRecorder(program.client, component)
@@ -98,15 +111,16 @@ class Provisioner:
         storage_class = self._classes.get(claim["spec"].get("storageClassName") or "")
         if storage_class is None:
             raise RetryError
+        if (source := claim["spec"].get("dataSource")) and source["kind"] not in _SOURCES:
+            return  # an external populator's affair
         full_name = "/".join(key)
         message = f'External provisioner is provisioning volume for claim "{full_name}"'
         await self._events.normal(claim, "Provisioning", message)
         try:
             request = self._create_request(claim, storage_class)
             answer = await self._driver.controller.CreateVolume(request, timeout=self._pace.call_timeout)
-        except _TopologyError as error:
-            message = f"error generating accessibility requirements: {error}"
-            await self._events.warning(claim, "ProvisioningFailed", message)
+        except _RefusedError as error:
+            await self._events.warning(claim, "ProvisioningFailed", str(error))
             raise RetryError from error
         except grpc.aio.AioRpcError as error:
             await self._provisioning_failed(claim, error)
@@ -128,19 +142,25 @@ class Provisioner:
         return not waits or objects.SELECTED_NODE in marks
 
     def _create_request(self, claim: Object, storage_class: Object) -> csi_pb2.CreateVolumeRequest:
+        if source := claim["spec"].get("dataSource"):
+            self._check_source(source)
+        multi_writer = _CONTROLLER.SINGLE_NODE_MULTI_WRITER in self._capabilities
         size = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])
         parameters = storage_class.get("parameters") or {}
         return csi_pb2.CreateVolumeRequest(
             name=objects.volume_name(claim),
             capacity_range=csi_pb2.CapacityRange(required_bytes=size),
-            volume_capabilities=[
-                capability([mode], self._multi_writer) for mode in claim["spec"]["accessModes"]
-            ],
+            volume_capabilities=[capability([mode], multi_writer) for mode in claim["spec"]["accessModes"]],
             parameters={
                 name: value for name, value in parameters.items() if not name.startswith(_METADATA_PREFIX)
             },
             accessibility_requirements=self._requirements(claim) if self._topology_aware else None,
         )
+
+    def _check_source(self, source: Object) -> None:
+        needed, text = _SOURCES[source["kind"]]
+        if needed not in self._capabilities:
+            raise _RefusedError(text)
 
     def _requirements(self, claim: Object) -> csi_pb2.TopologyRequirement:
         """The selected node's topology; without a selected node that of every node that has the driver."""
@@ -157,7 +177,7 @@ class Provisioner:
             where = (
                 f"no topology key found for node {selected}" if selected else "no available topology found"
             )
-            raise _TopologyError(where)
+            raise _RefusedError(f"error generating accessibility requirements: {where}")
         return csi_pb2.TopologyRequirement(requisite=found, preferred=found)
 
     async def _provisioning_failed(self, claim: Object, error: grpc.aio.AioRpcError) -> None:

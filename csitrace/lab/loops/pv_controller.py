@@ -74,14 +74,26 @@ class PersistentVolumeController:
             return
         if objects.BIND_COMPLETED in objects.annotations(claim):
             await self._sync_bound_claim(claim)
-        elif claim["spec"].get("volumeName"):
-            volume = self._volumes.get(claim["spec"]["volumeName"])
-            if volume is not None and _may_bind(volume, claim):
-                await self._bind(volume, claim)
+        elif name := claim["spec"].get("volumeName"):
+            await self._sync_named(claim, name)
         elif (volume := self._find_volume(claim)) is not None:
             await self._bind(volume, claim)
         else:
             await self._wait_or_provision(claim)
+
+    async def _sync_named(self, claim: Object, name: str) -> None:
+        """A claim that asks for one volume, and for no other."""
+        volume = self._volumes.get(name)
+        if volume is None:
+            return  # looked at again when it comes, or at the next resync
+        if not volume["spec"].get("claimRef") and (why := _mismatch(volume, claim)):
+            message = f'Cannot bind to requested volume "{name}": {why}'
+            await self._events.warning(claim, "VolumeMismatch", message)
+        elif _may_bind(volume, claim):
+            await self._bind(volume, claim)
+        else:
+            message = f'volume "{name}" already bound to a different claim.'
+            await self._events.warning(claim, "FailedBinding", message)
 
     async def _sync_bound_claim(self, claim: Object) -> None:
         volume = self._volumes.get(claim["spec"]["volumeName"])
@@ -175,9 +187,16 @@ class PersistentVolumeController:
         volume = self._volumes.get(name)
         if volume is None:
             return
+        plugin = objects.annotations(volume).get(objects.PROVISIONED_BY, "")
+        if (driver := _MIGRATED.get(plugin)) and objects.MIGRATED_TO not in objects.annotations(volume):
+            marked = objects.with_annotations(volume, **{objects.MIGRATED_TO: driver})
+            volume = await self._write(PERSISTENT_VOLUMES, marked)
         reference = volume["spec"].get("claimRef") or {}
         if not reference.get("uid"):
             await self._set_phase(volume, "Available")
+            for waiting in self._claims.all():
+                if waiting["spec"].get("volumeName") == name and not objects.is_bound(waiting):
+                    self._claim_queue.add(objects.key_of(waiting))
             return
         claim = self._claims.get(reference["name"], reference["namespace"])
         if claim is None or claim["metadata"]["uid"] != reference["uid"]:
@@ -196,6 +215,31 @@ class PersistentVolumeController:
         if volume["status"].get("phase") != phase:
             changed = volume | {"status": volume["status"] | {"phase": phase}}
             await self._write(PERSISTENT_VOLUMES, changed, "status")
+
+
+_MIGRATED = {
+    "kubernetes.io/aws-ebs": "ebs.csi.aws.com",
+    "kubernetes.io/azure-disk": "disk.csi.azure.com",
+    "kubernetes.io/azure-file": "file.csi.azure.com",
+    "kubernetes.io/cinder": "cinder.csi.openstack.org",
+    "kubernetes.io/gce-pd": "pd.csi.storage.gke.io",
+    "kubernetes.io/portworx-volume": "pxd.portworx.com",
+    "kubernetes.io/vsphere-volume": "csi.vsphere.vmware.com",
+}
+"""In-tree plugins and the CSI drivers that do their work now: staging/src/k8s.io/csi-translation-lib."""
+
+
+def _mismatch(volume: Object, claim: Object) -> str:
+    """The first thing in which a volume is not what a claim asks for, in the controller's words."""
+    spec, wanted = volume["spec"], claim["spec"]
+    size = wanted["resources"]["requests"]["storage"]
+    if parse_quantity(spec["capacity"]["storage"]) < parse_quantity(size):
+        return "requested PV is too small"
+    if spec.get("storageClassName", "") != (wanted.get("storageClassName") or ""):
+        return "storageClassName does not match"
+    if spec["volumeMode"] != wanted["volumeMode"]:
+        return "incompatible volumeMode"
+    return "" if set(wanted["accessModes"]) <= set(spec["accessModes"]) else "incompatible accessMode"
 
 
 def _waits_for_consumer(storage_class: Object) -> bool:
@@ -230,12 +274,4 @@ def _claimed(volume: Object, claim: Object) -> Object:
 
 
 def _fits(volume: Object, claim: Object) -> bool:
-    spec, wanted = volume["spec"], claim["spec"]
-    return (
-        not spec.get("claimRef")
-        and spec.get("storageClassName", "") == (wanted.get("storageClassName") or "")
-        and spec["volumeMode"] == wanted["volumeMode"]
-        and set(wanted["accessModes"]) <= set(spec["accessModes"])
-        and parse_quantity(spec["capacity"]["storage"])
-        >= parse_quantity(wanted["resources"]["requests"]["storage"])
-    )
+    return not volume["spec"].get("claimRef") and not _mismatch(volume, claim)

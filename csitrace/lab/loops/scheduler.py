@@ -1,4 +1,4 @@
-"""Scheduler: binds pods to the one node, and has the claims of WaitForFirstConsumer classes provisioned for it first.
+"""Scheduler: binds pods to nodes, and has the claims of WaitForFirstConsumer classes provisioned for the chosen node first.
 
 Messages and order: plugins/volumebinding of kube-scheduler 1.34; its Events come through events.k8s.io.
 """
@@ -10,10 +10,20 @@ from csitrace.lab.apiserver.resources import (
     CSI_NODES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
     STORAGE_CLASSES,
 )
 from csitrace.lab.clock import timestamp
+from csitrace.lab.loops.placement import (
+    UnschedulableError,
+    Wanted,
+    choose_node,
+    is_for_one_pod,
+    place_of,
+    refused_before,
+    uses,
+)
 from csitrace.lab.program import Program
 from csitrace.lab.recorder import EventRecorder
 from csitrace.lab.status import Object, StatusError
@@ -22,10 +32,6 @@ from csitrace.lab.workqueue import Backoff, WorkQueue
 _SCHEDULER_NAME = "default-scheduler"
 _FIRST_RETRY_SECONDS = 1.0  # podInitialBackoffSeconds
 _MAX_RETRY_SECONDS = 10.0  # podMaxBackoffSeconds
-
-
-class UnschedulableError(Exception):
-    """Why no node takes the pod now; the text of its FailedScheduling event."""
 
 
 class PreBindError(Exception):
@@ -39,16 +45,23 @@ class Scheduler:
         self._events = EventRecorder(program.client, _SCHEDULER_NAME, through_events_api=True)
         self._pods = program.informer(PODS)
         self._claims = program.informer(PERSISTENT_VOLUME_CLAIMS)
+        self._volumes = program.informer(PERSISTENT_VOLUMES)
         self._classes = program.informer(STORAGE_CLASSES)
         self._nodes = program.informer(NODES)
         program.informer(CSI_NODES)
         backoff = Backoff(self._pace.scaled(_FIRST_RETRY_SECONDS), self._pace.scaled(_MAX_RETRY_SECONDS))
         self._queue: WorkQueue[tuple[str, str]] = WorkQueue(self._schedule, backoff)
-        self._ready_nodes: set[str] = set()
-        self._pods.on_change(lambda pod, deleted: self._queue.add(objects.key_of(pod)))
+        self._known_nodes: dict[str, Object] = {}
+        """By name what counts of each node for a pod that found none."""
+        self._pods.on_change(self._pod_changed)
         self._claims.on_change(self._claim_changed)
         self._nodes.on_change(self._node_changed)
         program.task(self._queue.run)
+
+    def _pod_changed(self, pod: Object, deleted: bool) -> None:
+        self._queue.add(objects.key_of(pod))
+        if deleted or objects.is_finished(pod):  # it may have been in the way of others
+            self._try_again()
 
     def _claim_changed(self, claim: Object, deleted: bool) -> None:
         """A pod that waits for this claim may be schedulable now."""
@@ -61,12 +74,17 @@ class Scheduler:
                 self._queue.add(objects.key_of(pod))
 
     def _node_changed(self, node: Object, deleted: bool) -> None:
-        """Only a node that becomes ready changes anything for a pod that found none."""
-        name, ready = node["metadata"]["name"], not deleted and _is_ready(node)
-        if ready and name not in self._ready_nodes:
-            for pod in self._unscheduled():
-                self._queue.add(objects.key_of(pod))
-        (self._ready_nodes.add if ready else self._ready_nodes.discard)(name)
+        """A heartbeat or an attached volume changes nothing for a pod that found no node."""
+        name = node["metadata"]["name"]
+        spec, labels = node["spec"], node["metadata"].get("labels")
+        counts = {"unschedulable": spec.get("unschedulable"), "taints": spec.get("taints"), "labels": labels}
+        if self._known_nodes.get(name) != counts:
+            self._known_nodes[name] = counts
+            self._try_again()
+
+    def _try_again(self) -> None:
+        for pod in self._unscheduled():
+            self._queue.add(objects.key_of(pod))
 
     def _unscheduled(self) -> list[Object]:
         return [pod for pod in self._pods.all() if not pod["spec"].get("nodeName")]
@@ -96,35 +114,45 @@ class Scheduler:
         )
 
     def _choose_node(self, pod: Object) -> str:
-        nodes = [node for node in self._nodes.all() if not node["spec"].get("unschedulable")]
-        head = f"0/{len(self._nodes.all())} nodes are available"
-        for claim in self._pod_claims(pod, head):
+        namespace = pod["metadata"]["namespace"]
+        claims = self._pod_claims(pod)
+        bound = [claim for claim in claims if objects.is_bound(claim)]
+        selected = {objects.annotations(c).get(objects.SELECTED_NODE) for c in claims if c not in bound}
+        others = [other for other in self._pods.all() if other["metadata"]["uid"] != pod["metadata"]["uid"]]
+        wanted = Wanted(
+            pod,
+            places=tuple(place_of(self._volumes.get(claim["spec"]["volumeName"])) for claim in bound),
+            selected=frozenset(name for name in selected if name),
+            is_blocked=any(
+                uses(other, namespace, claim["metadata"]["name"])
+                for claim in filter(is_for_one_pod, claims)
+                for other in others
+            ),
+        )
+        return choose_node(wanted, self._nodes.all(), self._pods.all())
+
+    def _pod_claims(self, pod: Object) -> list[Object]:
+        """The pod's claims, each of which can be waited for. UnschedulableError for one that cannot."""
+        nodes = self._nodes.all()
+        ephemeral = {v["name"] for v in pod["spec"].get("volumes") or [] if v.get("ephemeral")}
+        claims = []
+        for volume_name, claim_name in objects.claim_volumes(pod):
+            claim = self._claims.get(claim_name, pod["metadata"]["namespace"])
+            if claim is None and volume_name in ephemeral:
+                raise refused_before(
+                    nodes,
+                    f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{claim_name}"',
+                )
+            if claim is None:
+                raise refused_before(nodes, f'persistentvolumeclaim "{claim_name}" not found')
+            if objects.is_terminating(claim):
+                raise refused_before(nodes, f'persistentvolumeclaim "{claim_name}" is being deleted')
+            claims.append(claim)
+        for claim in claims:
             storage_class = self._classes.get(claim["spec"].get("storageClassName") or "")
             waits = storage_class is not None and storage_class["volumeBindingMode"] == "WaitForFirstConsumer"
             if not objects.is_bound(claim) and not waits:
-                # The tail is empty text plus "not found" since dynamic resources answer for a pod they do not know.
-                raise UnschedulableError(
-                    f"{head}: pod has unbound immediate PersistentVolumeClaims. not found"
-                )
-        ready = [node for node in nodes if _is_ready(node)]
-        if not ready:
-            raise UnschedulableError(
-                f"{head}: {len(nodes)} node(s) had untolerated taint {{node.kubernetes.io/not-ready: }}. "
-                f"preemption: {head}: {len(nodes)} Preemption is not helpful for scheduling."
-            )
-        return str(ready[0]["metadata"]["name"])
-
-    def _pod_claims(self, pod: Object, head: str) -> list[Object]:
-        claims = []
-        for _, claim_name in objects.claim_volumes(pod):
-            claim = self._claims.get(claim_name, pod["metadata"]["namespace"])
-            if claim is None:
-                raise UnschedulableError(f'{head}: persistentvolumeclaim "{claim_name}" not found. not found')
-            if objects.is_terminating(claim):
-                raise UnschedulableError(
-                    f'{head}: persistentvolumeclaim "{claim_name}" is being deleted. not found'
-                )
-            claims.append(claim)
+                raise refused_before(nodes, "pod has unbound immediate PersistentVolumeClaims")
         return claims
 
     async def _bind_claims(self, pod: Object, node_name: str) -> None:
@@ -188,10 +216,6 @@ class Scheduler:
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
-
-
-def _is_ready(node: Object) -> bool:
-    return (objects.condition(node, "Ready") or {}).get("status") == "True"
 
 
 def _version(obj: Object) -> int:

@@ -23,6 +23,7 @@ class LabProcess:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         line = self._read()
         self.ready: dict[str, Any] = json.loads(line)
+        self.nodes: list[dict[str, str]] = self.ready["nodes"]
         self.directory = Path(self.ready["kubeconfig"]).parent
         self.token = json.loads(Path(self.ready["kubeconfig"]).read_text())["users"][0]["user"]["token"]
         # Held, so that no other lab that runs beside this one can be given its identity once it is gone.
@@ -67,10 +68,11 @@ class LabProcess:
         return [(event["reason"], event["message"]) for event in found]
 
     def mounts(self) -> dict[str, str]:
-        """Mount point -> device number, below the kubelet root, as the lab sees them."""
+        """Mount point -> device number, below the kubelets' roots, as the lab sees them."""
         lines = Path(f"/proc/{self.ready['pid']}/mountinfo").read_text().splitlines()
         fields = [line.split() for line in lines]
-        return {entry[4]: entry[2] for entry in fields if entry[4].startswith(self.ready["kubelet_root"])}
+        roots = tuple(node["kubelet_root"] for node in self.nodes)
+        return {entry[4]: entry[2] for entry in fields if entry[4].startswith(roots)}
 
     def members(self) -> list[int]:
         """Processes in the lab's mount namespace."""

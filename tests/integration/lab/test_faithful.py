@@ -41,7 +41,7 @@ async def test_the_lab_walks_as_the_cluster_did(
     claim = CLAIM | {"spec": CLAIM["spec"] | {"storageClassName": storage_class}}
     async with (
         aiohttp.ClientSession() as session,
-        recording(lab.ready["kubeconfig"], lab.ready["feed"]) as recorded,
+        recording(lab.ready["kubeconfig"], lab.nodes[0]["feed"]) as recorded,
     ):
         client = Client(session, Endpoint(lab.ready["url"], lab.token), "kubectl")
 

@@ -18,7 +18,7 @@ def lab(new_lab: Callable[..., LabProcess]) -> Iterator[LabProcess]:
 
 def publish_path(lab: LabProcess, name: str) -> str:
     uid, volume = lab.pod(name)["metadata"]["uid"], lab.volume(name)["metadata"]["name"]
-    return f"{lab.ready['kubelet_root']}/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount"
+    return f"{lab.nodes[0]['kubelet_root']}/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount"
 
 
 def test_healthy(lab: LabProcess) -> None:
@@ -60,7 +60,7 @@ def test_wait_for_consumer(lab: LabProcess) -> None:
     lab.wait_reached("wait-for-consumer")
     claim = lab.get("/api/v1/namespaces/demo/persistentvolumeclaims/report")
     selected = claim["metadata"]["annotations"]["volume.kubernetes.io/selected-node"]
-    assert selected == lab.ready["node_name"]
+    assert selected == lab.nodes[0]["name"]
     reasons = [reason for reason, _ in lab.events("report")]
     assert reasons.index("WaitForFirstConsumer") < reasons.index("Provisioning") < reasons.index("Scheduled")
 
@@ -130,5 +130,5 @@ def test_teardown(lab: LabProcess) -> None:
     assert attached <= volumes
     uids = {pod["metadata"]["uid"] for pod in lab.items("/api/v1/pods")}
     assert {path.split("/pods/")[1].split("/")[0] for path in lab.mounts() if "/pods/" in path} <= uids
-    for pod in Path(lab.ready["kubelet_root"], "pods").iterdir():
+    for pod in Path(lab.nodes[0]["kubelet_root"], "pods").iterdir():
         assert pod.name in uids or not list(pod.glob("volumes/kubernetes.io~csi/*"))

@@ -319,6 +319,6 @@ async def test_discovery_names_what_is_served(api: Api) -> None:
     """kubectl's way in: versions, groups and resources."""
     assert (await api.get("/version"))[1]["major"] == "1"
     groups = (await api.get("/apis"))[1]["groups"]
-    assert [group["name"] for group in groups] == ["coordination.k8s.io", "storage.k8s.io"]
+    assert [group["name"] for group in groups] == ["apps", "coordination.k8s.io", "storage.k8s.io"]
     listed = (await api.get("/api/v1"))[1]["resources"]
     assert {"pods", "pods/status", "nodes"} <= {resource["name"] for resource in listed}
