@@ -45,14 +45,10 @@ def looks_like_driver(pod: Pod) -> bool:
     return bool(sidecars(pod)) or any(_REGISTRY in path or _PLUGINS in path for path in _host_paths(pod))
 
 
-def has_socket_of(pod: Pod, driver: str) -> bool:
-    """Whether the pod has the driver's own directory of kubelet (`…/plugins/<driver>`)."""
-    return any(path.partition(_PLUGINS)[2].split("/")[0] == driver for path in _host_paths(pod))
-
-
-def names_a_driver(pod: Pod) -> bool:
-    """Whether a directory of the pod is called like a driver, which then is the driver it belongs to."""
-    return any("." in path.partition(_PLUGINS)[2].split("/")[0] for path in _host_paths(pod))
+def driver_directories(pod: Pod) -> set[str]:
+    """The names under kubelet's `plugins` whose directories the pod has; most drivers call theirs like themselves."""
+    names = {path.partition(_PLUGINS)[2].split("/")[0] for path in _host_paths(pod)}
+    return names - {"", "kubernetes.io"}  # the latter is kubelet's own
 
 
 def lease_names(driver: str) -> dict[str, str]:
