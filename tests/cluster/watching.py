@@ -1,7 +1,7 @@
 """csitrace without a screen: its sources and session on a cluster, and conditions of their state to wait for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +10,7 @@ from csitrace.cli.hearing import local_sources
 from csitrace.engine.merge import merge
 from csitrace.engine.session import Session
 from csitrace.lifecycle.fold import fold
+from csitrace.lifecycle.history import History
 from csitrace.lifecycle.state import State, Volume
 from csitrace.lifecycle.verdict import verdict
 from csitrace.lifecycle.views import Verdict
@@ -72,7 +73,7 @@ class Watching:
 
 
 @asynccontextmanager
-async def watching(target: Target) -> AsyncIterator[Watching]:
+async def watching(target: Target, history: History | None = None) -> AsyncIterator[Watching]:
     """``csitrace watch`` on the cluster, begun and complete: every witness that can be heard has told all there is."""
     kubernetes = await KubernetesSource.open(ConnectionOptions(kubeconfig=str(target.kubectl.kubeconfig)))
     sources: list[Source] = [kubernetes]
@@ -84,7 +85,16 @@ async def watching(target: Target) -> AsyncIterator[Watching]:
             [storage.driver_feed(node) for node in nodes],
         )
         heard |= {Witness.DRIVER, Witness.KERNEL}
-    session = Session("test")
+    async with hearing(sources, heard, history) as watched:
+        yield watched
+
+
+@asynccontextmanager
+async def hearing(
+    sources: Sequence[Source], heard: Collection[Witness], history: History | None = None
+) -> AsyncIterator[Watching]:
+    """A session over some sources, once those of the witnesses named have told all there is."""
+    session = Session("test", history=history)
     running = asyncio.create_task(session.run(merge(sources)))
     try:
         watched = Watching(session, frozenset(heard), running)

@@ -1,0 +1,149 @@
+"""The embedded lab as a place for roads: through its API, watched from outside its mount namespace."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import grpc.aio
+
+from csitrace.engine.session import Session
+from csitrace.lab.apiserver.resources import NAMESPACES, RESOURCES, Resource
+from csitrace.lab.client import Client, Endpoint
+from csitrace.lab.status import StatusError
+from csitrace.lifecycle.state import Volume
+from csitrace.model.events import Witness
+from csitrace.sources import Source
+from csitrace.sources.feed import FeedSource
+from csitrace.sources.kernel import KernelSource
+from csitrace.sources.kubernetes.config import ConnectionOptions
+from csitrace.sources.kubernetes.source import KubernetesSource
+from driver_ref.proto import faults_pb2, faults_pb2_grpc
+from tests.cluster.harness.objects import LOCAL, Image
+from tests.cluster.watching import hearing
+from tests.integration.lab.conftest import LabProcess
+from tests.roads import leftovers
+from tests.roads.road import LAB, Object
+from tests.roads.traveller import Told
+
+_GONE_WITHIN_S = 60.0
+
+_BY_NAME = {name: resource for resource in RESOURCES for name in (resource.singular, *resource.short_names)}
+
+
+@dataclass(frozen=True, slots=True)
+class InLab:
+    """A running lab. Its mounts and files are seen through its process, whose mount namespace is its own."""
+
+    lab: LabProcess
+    client: Client
+    kind: str = LAB
+    image: Image = LOCAL
+    cluster: None = None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(node["name"] for node in self.lab.nodes)
+
+    async def open_namespace(self, name: str) -> None:
+        await self.client.ensure(NAMESPACES, {"metadata": {"name": name}})
+
+    async def close_namespace(self, name: str) -> None:
+        async with asyncio.timeout(_GONE_WITHIN_S):
+            for plural in ("pods", "persistentvolumeclaims"):
+                resource = next(resource for resource in RESOURCES if resource.plural == plural)
+                while found := (await self.client.list_page(resource, name))["items"]:
+                    for obj in found:
+                        if "deletionTimestamp" not in obj["metadata"]:
+                            await self.client.delete(resource, obj)
+                    await asyncio.sleep(0.02)
+
+    async def apply(self, namespace: str, *objects: Object) -> None:
+        for obj in objects:
+            resource = next(resource for resource in RESOURCES if resource.kind == obj["kind"])
+            obj = _placed(resource, namespace, obj)
+            try:
+                await self.client.create(resource, obj)
+            except StatusError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                await self.client.patch(resource, obj, obj)
+
+    async def delete(self, namespace: str, *names: str) -> None:
+        for name in names:
+            resource, obj = _named(namespace, name)
+            await self.client.delete(resource, obj)
+
+    async def patch(self, namespace: str, name: str, change: Object) -> None:
+        resource, obj = _named(namespace, name)
+        await self.client.patch(resource, obj, change)
+
+    async def get(self, namespace: str, name: str) -> Object | None:
+        resource, obj = _named(namespace, name)
+        return await self.client.find(resource, obj["metadata"]["name"], obj["metadata"].get("namespace", ""))
+
+    async def fault(self, target: str, effect: str, volume_id: str) -> None:
+        fault = faults_pb2.Fault(target=target, effect=effect, volume_id=volume_id)
+        async with grpc.aio.insecure_channel(self._feed()) as channel:
+            await faults_pb2_grpc.FaultsStub(channel).SetFault(faults_pb2.SetFaultRequest(fault=fault))
+
+    async def clear_faults(self, volume_id: str) -> None:
+        async with grpc.aio.insecure_channel(self._feed()) as channel:
+            await faults_pb2_grpc.FaultsStub(channel).ClearFaults(
+                faults_pb2.ClearFaultsRequest(volume_id=volume_id)
+            )
+
+    async def leftovers(self, namespace: str, volumes: Sequence[Volume]) -> list[str]:
+        lists: dict[str, list[Object]] = {}
+        for plural in leftovers.KINDS:
+            resource = next(resource for resource in RESOURCES if resource.plural == plural)
+            lists[plural] = (await self.client.list_page(resource))["items"]
+        left = list(leftovers.in_objects(lists, namespace, volumes))
+        return left + await asyncio.to_thread(self._left_on_node, leftovers.traces(volumes))
+
+    def _left_on_node(self, names: set[str]) -> list[str]:
+        pid = self.lab.ready["pid"]
+        mountinfo = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace")
+        inside = Path(f"/proc/{pid}/root")
+        roots = [inside / node["kubelet_root"].lstrip("/") for node in self.lab.nodes]
+        return [
+            *leftovers.in_mounts(mountinfo, names),
+            *(left for root in roots for left in leftovers.in_kubelet_root(root, names)),
+            *leftovers.in_driver_state(inside / str(self.lab.directory).lstrip("/") / "driver", names),
+            *leftovers.in_processes(names),
+        ]
+
+    def _feed(self) -> str:
+        return str(self.lab.nodes[0]["feed"])
+
+
+def _named(namespace: str, name: str) -> tuple[Resource, Object]:
+    kind, _, name = name.partition("/")
+    resource = _BY_NAME[kind]
+    return resource, _placed(resource, namespace, {"metadata": {"name": name}})
+
+
+def _placed(resource: Resource, namespace: str, obj: Object) -> Object:
+    """The object with the namespace it is to be in, as kubectl does it."""
+    if not resource.namespaced:
+        return obj
+    return obj | {"metadata": {"namespace": namespace, **obj["metadata"]}}
+
+
+@asynccontextmanager
+async def in_lab(lab: LabProcess) -> AsyncIterator[tuple[InLab, Session]]:
+    """The lab, and a session that hears every witness of it."""
+    ready = lab.ready
+    kubernetes = await KubernetesSource.open(ConnectionOptions(kubeconfig=ready["kubeconfig"]))
+    sources: list[Source] = [
+        kubernetes,
+        *(FeedSource(node["feed"]) for node in lab.nodes),
+        *(
+            KernelSource(node_name=node["name"], kubelet_root=node["kubelet_root"], pid=str(ready["pid"]))
+            for node in lab.nodes
+        ),
+    ]
+    async with hearing(sources, tuple(Witness), Told()) as watched, aiohttp.ClientSession() as http:
+        yield InLab(lab, Client(http, Endpoint(ready["url"], lab.token), "kubectl")), watched.session

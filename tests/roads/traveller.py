@@ -1,0 +1,268 @@
+"""Who drives a road: acts as a user does, waits for moments, and writes down how every step stands in each."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from csitrace.engine.session import Session
+from csitrace.lifecycle.history import History
+from csitrace.lifecycle.ladder import ladder, way_back
+from csitrace.lifecycle.state import State, Use, Volume
+from csitrace.lifecycle.verdict import Standing, standing, verdict_of
+from csitrace.lifecycle.views import Severity, Verdict
+from csitrace.model.events import TraceEvent
+from tests.cluster.harness import objects
+from tests.cluster.watching import describe
+from tests.roads.expected import Expected, Waits, expected
+from tests.roads.judge import Judge, is_going
+from tests.roads.manifests import IDLE, Object
+from tests.roads.road import Place, Road
+from tests.roads.seen import Seen
+from tests.roads.table import SIGNS, Moment
+
+T = TypeVar("T")
+
+PATIENCE_S = 120.0
+"""How long a moment may take to come; a machine with two cores walks several roads at once."""
+
+
+class Told(History):
+    """A history that tells each fact on, with the states before and after it; `seen`: what the facts prove by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = Seen()
+        self.listeners: list[Callable[[State, TraceEvent, State], None]] = []
+
+    def append(self, event: TraceEvent) -> State:
+        before = self.tail
+        after = super().append(event)
+        self.seen.take(event.body)
+        for listener in tuple(self.listeners):
+            listener(before, event, after)
+        return after
+
+
+@dataclass
+class Traveller:
+    """See `tests.roads`. `states`: those since the last action or moment, oldest first, each with its event's time."""
+
+    road: Road
+    place: Place
+    session: Session
+    namespace: str
+    judge: Judge
+    moments: list[Moment] = field(default_factory=list)
+    _states: list[State] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def state(self) -> State:
+        """As it is now."""
+        return self.session.state
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return self.place.nodes
+
+    def take(self, before: State, event: TraceEvent, after: State) -> None:
+        self.judge.take(before, event, after)
+        self._states.append(after)
+        self._changed.set()
+
+    # What a user does.
+
+    def pod(
+        self, name: str, claims: tuple[str, ...] = (), *, script: str = IDLE, node: str = "", **spec: object
+    ) -> Object:
+        """A pod of this place's image with each claim mounted at `/<claim>`; `spec` is merged over its spec."""
+        made = objects.pod(name, self.place.image, script, claims=claims, node=node)
+        made["spec"] |= spec
+        return made
+
+    async def apply(self, *manifests: Object) -> None:
+        """Create or change objects. PVs and other cluster-wide ones are the road's to take away again."""
+        self._from_now()
+        for manifest in manifests:
+            if manifest["kind"] == "PersistentVolume":
+                self.judge.pvs.add(manifest["metadata"]["name"])
+        await self.place.apply(self.namespace, *manifests)
+
+    async def delete(self, *names: str) -> None:
+        """`pod/x`, `persistentvolumeclaim/y`: asked for, not waited for."""
+        self._from_now()
+        await self.place.delete(self.namespace, *names)
+
+    async def patch(self, name: str, change: Object) -> None:
+        """Merge `change` (RFC 7386) into an object, `pod/x`."""
+        self._from_now()
+        await self.place.patch(self.namespace, name, change)
+
+    async def get(self, name: str) -> Object | None:
+        """An object as the API server has it now, None where there is none."""
+        return await self.place.get(self.namespace, name)
+
+    async def fault(self, target: str, effect: str, volume_id: str = "") -> None:
+        """From now on the driver does this wrong (grammar: driver_ref.faults). Name the volume: others are on their way, too."""
+        await self.place.fault(target, effect, volume_id)
+
+    async def clear_faults(self, volume_id: str = "") -> None:
+        self._from_now()
+        await self.place.clear_faults(volume_id)
+
+    # What is seen.
+
+    def volume(self, of: str = "data", state: State | None = None) -> Volume:
+        """The volume of a claim of this road, of `pod:volume` when inline, or of `pv/<name>`. AssertionError without one."""
+        found = self.find(of, state or self.state)
+        assert found is not None, f"csitrace knows no volume {of}\n{self.describe()}"
+        return found
+
+    def find(self, of: str, state: State) -> Volume | None:
+        """The newest of that name, also when it is gone."""
+        candidates = [volume for volume in state.volumes.values() if self._is(volume, of)]
+        return max(candidates, key=lambda v: (v.gone_at is None, v.first_seen_at), default=None)
+
+    def _is(self, volume: Volume, of: str) -> bool:
+        if of.startswith("pv/"):
+            return volume.pv is not None and volume.pv.name == of.removeprefix("pv/")
+        return (volume.namespace, volume.name) == (self.namespace, of)
+
+    async def until(self, what: str, holds: Callable[[State], T | None], within_s: float = PATIENCE_S) -> T:
+        """What `holds` returns for the first state of which it is true."""
+        found = await self._first(holds, within_s)
+        if found is None:
+            raise AssertionError(f"{self.road.name}: not within {within_s:g} s: {what}\n{self.describe()}")
+        return found
+
+    async def moment(
+        self,
+        name: str,
+        *,
+        of: str = "data",
+        pod: str = "",
+        done: str = "",
+        moving: str = "",
+        failed: str = "",
+        na: str = "",
+        unknown: str = "",
+        either: str = "",
+        waits: Waits | tuple[str, str] = Waits(),  # noqa: B008 - immutable
+        severity: Severity | None = None,
+        within_s: float = PATIENCE_S,
+    ) -> Volume:
+        """Wait until every step of a volume stands as said, and write that down. `pod`: for which pod; else the one that has come
+        least far. See `tests.roads` for the rest. Returns the volume as it then is."""
+        right = expected(
+            done=done,
+            moving=moving,
+            failed=failed,
+            na=na,
+            unknown=unknown,
+            either=either,
+            waits=waits,
+            severity=severity,
+        )
+
+        def holds(state: State) -> Moment | None:
+            volume = self.find(of, state)
+            if volume is None:
+                return None
+            shown = _Shown.of(state, volume, pod)
+            if shown is None or shown.differences(right):
+                return None
+            return shown.moment(name, f"{of} in {pod}" if pod else of)
+
+        found = await self._first(holds, within_s)
+        if found is None:
+            raise AssertionError(
+                f"{self.road.name}: not within {within_s:g} s: {name}, of {of}\n{self._told_otherwise(of, pod, right)}"
+            )
+        self.moments.append(found)
+        return self.volume(of, self._states[0] if self._states else self.state)
+
+    async def _first(self, holds: Callable[[State], T | None], within_s: float) -> T | None:
+        """Every state is looked at once; the one that is found stays the first of those that the next question looks at."""
+        if not self._states:
+            self._states.append(self.state)
+        place = 0
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    self._changed.clear()
+                    while place < len(self._states):
+                        if found := holds(self._states[place]):
+                            del self._states[:place]
+                            return found
+                        place += 1
+                    await self._changed.wait()
+        except TimeoutError:
+            return None
+
+    def _from_now(self) -> None:
+        """What was so before an action is no answer to what comes of it."""
+        self._states = [self.state]
+
+    def _told_otherwise(self, of: str, pod: str, right: Expected) -> str:
+        volume = self.find(of, self.state)
+        shown = _Shown.of(self.state, volume, pod) if volume is not None else None
+        if shown is None:
+            return f"there is no such volume, or no such pod of it\n{self.describe()}"
+        strip = "".join(SIGNS[status] for status in shown.moment("", "").statuses.values())
+        return "\n".join([f"it stands so: {strip}", *shown.differences(right), self.describe()])
+
+    def describe(self) -> str:
+        """How the volumes of this road stand, for the message of a failed test."""
+        ours = self.state.volumes
+        for key, volume in self.state.volumes.items():
+            if not self.judge.concerns(volume):
+                ours = ours.delete(key)
+        return describe(replace(self.state, volumes=ours), self.session.now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a screen shows of one volume in one moment."""
+
+    state: State
+    volume: Volume
+    where: Standing
+    use: Use | None
+
+    @classmethod
+    def of(cls, state: State, volume: Volume, pod: str) -> "_Shown | None":
+        """For a pod by name (the newest of that name), or for the one that counts. None where there is no such pod."""
+        where = standing(state, volume)
+        if not pod:
+            return cls(state, volume, where, where.use or next(_placed(volume), None))
+        use = next((use for use in volume.uses if use.pod.name == pod), None)
+        return cls(state, volume, where, use) if use is not None else None
+
+    @property
+    def going(self) -> bool:
+        return is_going(self.state, self.volume, self.use) if self.use is not None else self.where.going
+
+    def word(self) -> Verdict:
+        return verdict_of(self.state, self.volume, self.where, self.state.at)
+
+    def differences(self, right: Expected) -> list[str]:
+        forward = ladder(self.state, self.volume, self.use)
+        back = way_back(self.state, self.volume, self.use) if right.going else ()
+        return right.differences(forward, back, self.going, self.word())
+
+    def moment(self, name: str, of: str) -> Moment:
+        views = ladder(self.state, self.volume, self.use)
+        if self.going:
+            views += way_back(self.state, self.volume, self.use)
+        word = self.word()
+        statuses = {view.step_id: view.status for view in views}
+        return Moment(name, of, statuses, word.step_id, word.holder, word.severity.name, word.sentence)
+
+
+def _placed(volume: Volume) -> Iterator[Use]:
+    """The pods it had, for a volume that is on its way back or at rest."""
+    if volume.gone_at is not None or volume.claim_gone_at is not None:
+        yield from (use for use in volume.uses if use.node_name)

@@ -1,0 +1,57 @@
+"""Walk one road: in a namespace of its own, judged all the while, and nothing left at its end."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+from csitrace.engine.session import Session
+from csitrace.lifecycle.state import State
+from tests.roads.judge import Judge
+from tests.roads.road import Place, Road
+from tests.roads.table import Journey
+from tests.roads.traveller import PATIENCE_S, Told, Traveller
+
+MOST_SHOWN = 12
+
+
+async def walk(road: Road, place: Place, session: Session) -> Journey:
+    """The moments of a road. AssertionError with what was wrong: a moment that did not come, what the judge found, what is left.
+
+    `session` takes in what every witness of the place says; its history is a `Told`.
+    """
+    assert isinstance(session.history, Told)
+    namespace = f"road-{uuid.uuid4().hex[:8]}"
+    judge = Judge(road, namespace, session.history.seen)
+    await place.open_namespace(namespace)
+    traveller = Traveller(road, place, session, namespace, judge)
+    session.history.listeners.append(traveller.take)
+    try:
+        await road.drive(traveller)
+        await _until_nothing_is_left(traveller)
+        shown = [volume for volume in judge.volumes.values() if volume.gone_at is None]
+        assert not shown, f"{road.name}: shown as still there at the end\n{traveller.describe()}"
+    finally:
+        session.history.listeners.remove(traveller.take)
+        await place.close_namespace(namespace)
+    assert not judge.wrong, "\n".join([f"{road.name}: {len(judge.wrong)} wrong", *judge.wrong[:MOST_SHOWN]])
+    assert traveller.moments, f"{road.name}: a road without a moment shows nothing"
+    return Journey(road.name, place.kind, tuple(traveller.moments))
+
+
+async def _until_nothing_is_left(traveller: Traveller) -> None:
+    """Kubelet and driver clear away for a while after the last object is gone; what is there then is left for ever."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    volumes = tuple(traveller.judge.volumes.values())
+    while left := await traveller.place.leftovers(traveller.namespace, volumes):
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError("\n".join([f"{traveller.road.name}: left behind", *left]))
+        await asyncio.sleep(0.2)  # directories and processes tell nobody that they go
+    await traveller.until("csitrace knows that nothing is left", _all_gone(traveller))
+
+
+def _all_gone(traveller: Traveller) -> Callable[[State], bool]:
+    def holds(state: State) -> bool:
+        ours = (volume for volume in state.volumes.values() if traveller.judge.concerns(volume))
+        return all(volume.gone_at is not None for volume in ours)
+
+    return holds
