@@ -1,5 +1,6 @@
 """The loops' way to the API server: one program's HTTP client. Everything the loops know comes through here."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,9 @@ class Client:
         self._session = session
         self._endpoint = endpoint
         self._headers = {"Authorization": f"Bearer {endpoint.token}", "User-Agent": f"{program}/lab"}
+        self.reachable = asyncio.Event()
+        """Cleared: the API server is not to be reached; whatever is asked for, and whatever is watched, waits."""
+        self.reachable.set()
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
         """StatusError 404 where it is not."""
@@ -111,6 +115,7 @@ class Client:
                 *lines, pending = (pending + chunk).split(b"\n")
                 for line in lines:
                     event = msgspec.json.decode(line, type=dict[str, Any])
+                    await self.reachable.wait()
                     if event["type"] == "ERROR":
                         raise StatusError.from_object(event["object"])
                     yield event["type"], event["object"]
@@ -123,6 +128,7 @@ class Client:
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        await self.reachable.wait()
         async with self._session.request(
             method,
             self._endpoint.url + path,

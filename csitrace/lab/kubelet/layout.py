@@ -24,8 +24,12 @@ class Layout:
         digest = staging_digest(volume_handle)
         return self.root / "plugins" / "kubernetes.io" / "csi" / driver / digest / "globalmount"
 
+    @property
+    def pods_directory(self) -> Path:
+        return self.root / "pods"
+
     def publish_path(self, pod_uid: str, volume_name: str) -> Path:
-        return self.root / "pods" / pod_uid / "volumes" / "kubernetes.io~csi" / volume_name / "mount"
+        return self.pods_directory / pod_uid / "volumes" / "kubernetes.io~csi" / volume_name / "mount"
 
 
 def make_directory(path: Path) -> None:

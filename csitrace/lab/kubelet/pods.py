@@ -10,11 +10,23 @@ from csitrace.lab.clock import timestamp
 from csitrace.lab.kubelet.containers import Container, Exit
 from csitrace.lab.kubelet.layout import Layout
 from csitrace.lab.kubelet.volume_manager import VolumeManager
+from csitrace.lab.kubelet.volume_sources import PodVolume
 from csitrace.lab.program import Program
 from csitrace.lab.recorder import EventRecorder
 from csitrace.lab.status import Object, StatusError
 
 _RESTART_SECONDS = 10.0  # CrashLoopBackOff begins here
+
+
+_NEVER_STARTED: Object = {
+    "terminated": {
+        "exitCode": 137,
+        "reason": "ContainerStatusUnknown",
+        "message": "The container could not be located when the pod was terminated",
+        "startedAt": None,
+        "finishedAt": None,
+    }
+}
 
 
 class PodWorkers:
@@ -76,25 +88,35 @@ class PodWorker:
 
     async def run(self) -> None:
         await self._write_status("Pending", {"waiting": {"reason": "ContainerCreating"}})
-        directories = await self._mount_all()
-        ended = Exit(0, "", timestamp())
+        ended: Exit | None = None
+        mounted = await self._mount_all()
         if not self._ending.is_set():
-            ended = await self._run_containers(directories)
-        await self._write_status(
-            "Succeeded" if ended.code == 0 else "Failed", ended.to_state(), has_sandbox=False
-        )
+            ended = await self._run_containers(await self._volumes.open(self._pod, mounted))
+        if ended is None:
+            await self._write_status("Failed", _NEVER_STARTED, has_sandbox=False)
+        else:
+            phase = "Succeeded" if ended.code == 0 else "Failed"
+            await self._write_status(phase, ended.to_state(), has_sandbox=False)
         await self._volumes.unmount(self._pod)
         await self._client.delete(PODS, self._pod, grace_seconds=0)
 
-    async def _mount_all(self) -> list[Path]:
-        claims = [claim_name for _, claim_name in objects.claim_volumes(self._pod)]
-        async with asyncio.TaskGroup() as group:
-            mounting = [
-                group.create_task(self._volumes.mount(self._pod, name, self._ending)) for name in claims
-            ]
-        uid = self._pod["metadata"]["uid"]
-        mounted = [task.result() for task in mounting]
-        return [self._layout.publish_path(uid, volume.volume_name) for volume in mounted if volume]
+    async def _mount_all(self) -> list[PodVolume]:
+        """All that the pod has, once all of it is mounted; nothing, as soon as the pod is to end."""
+        mounting = [
+            asyncio.create_task(self._volumes.mount(self._pod, volume, self._ending))
+            for volume in self._pod["spec"].get("volumes") or []
+        ]
+        if not mounting:
+            return []
+        ending = asyncio.create_task(self._ending.wait())
+        everything = asyncio.gather(*mounting)
+        try:
+            await asyncio.wait((everything, ending), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
+        if not everything.done():
+            return []  # what is under way goes on; kubelet's volume manager undoes it
+        return [volume for volume in everything.result() if volume is not None]
 
     async def _run_containers(self, directories: Sequence[Path]) -> Exit:
         """Until the pod is to end; a container that ends by itself is started again after its back-off."""

@@ -7,56 +7,35 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import grpc
 
 from csitrace.csi import csi_pb2
 from csitrace.lab import objects
-from csitrace.lab.apiserver.resources import (
-    CSI_DRIVERS,
-    NODES,
-    PERSISTENT_VOLUME_CLAIMS,
-    PERSISTENT_VOLUMES,
-    VOLUME_ATTACHMENTS,
-)
+from csitrace.lab.apiserver.resources import NODES, PERSISTENT_VOLUME_CLAIMS, VOLUME_ATTACHMENTS
 from csitrace.lab.csi_client import DriverClient, capability, connected, go_text
+from csitrace.lab.kubelet.expansion import NodeExpansion
 from csitrace.lab.kubelet.layout import Layout, make_directory, remove_mount_point, write_volume_data
 from csitrace.lab.kubelet.node_status import NodeStatus
 from csitrace.lab.kubelet.registration import PluginRegistry
+from csitrace.lab.kubelet.subpaths import SubPaths
+from csitrace.lab.kubelet.volume_sources import NotYetError, PodVolume, VolumeSources
 from csitrace.lab.program import Program
 from csitrace.lab.recorder import EventRecorder
 from csitrace.lab.status import Object, StatusError
 from csitrace.lab.workqueue import Backoff, RetryError, WorkQueue
 from csitrace.model.rpc import NODE_NON_FINAL
 
+T = TypeVar("T")
+
 _NODE = csi_pb2.NodeServiceCapability.RPC.Type
 _BACKOFF = Backoff(first=0.5, limit=122.0)  # kubelet's exponential back-off per operation
 
 
-class _NotYetError(Exception):
-    """A condition that kubelet waits for without saying so."""
-
-
 class _MountError(Exception):
     """One attempt failed; the text of its FailedMount event."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodVolume:
-    """One persistent volume as one pod uses it."""
-
-    pod_uid: str
-    volume_name: str
-    driver: str
-    volume_handle: str
-    access_modes: tuple[str, ...]
-    attributes: tuple[tuple[str, str], ...]
-
-    @property
-    def unique_name(self) -> str:
-        return objects.unique_volume_name(self.driver, self.volume_handle)
 
 
 class VolumeManager:
@@ -70,9 +49,12 @@ class VolumeManager:
         self._registry = registry
         self._events = EventRecorder(program.client, "kubelet", node_name)
         self._nodes = program.informer(NODES, f"metadata.name={node_name}")
-        self._drivers = program.informer(CSI_DRIVERS)
+        self._sources = VolumeSources(program)
+        self._subpaths = SubPaths(layout.pods_directory)
         self._wanted: dict[str, set[PodVolume]] = defaultdict(set)
         """By unique name: which pods want the volume, or still have it published."""
+        self._published: dict[PodVolume, Object] = {}
+        """What is mounted for pods, with the pod."""
         self._staged: dict[str, PodVolume] = {}
         """Staged, or perhaps staged: has to be unstaged once no pod wants it."""
         self._uncertain: set[str] = set()
@@ -81,25 +63,48 @@ class VolumeManager:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._backoff = Backoff(self._pace.scaled(_BACKOFF.first), self._pace.scaled(_BACKOFF.limit))
         self._unstage_queue: WorkQueue[str] = WorkQueue(self._unstage, self._backoff)
+        self._expand_queue: WorkQueue[PodVolume] = WorkQueue(self._expand, self._backoff)
+        self._late: asyncio.Queue[PodVolume] = asyncio.Queue()
+        """Volumes of pods that are gone, whose mounting was still under way."""
         self._status = NodeStatus(program, node_name, self._in_use)
+        self._expansion = NodeExpansion(program, node_name, layout, self._call)
+        program.informer(PERSISTENT_VOLUME_CLAIMS).on_change(self._claim_changed)
         program.task(self._unstage_queue.run)
+        program.task(self._expand_queue.run)
+        program.task(self._clear_late)
 
     def _in_use(self) -> set[str]:
         """Attachable volumes that are wanted or there: told before they are even attached."""
         return {name for name in (*self._wanted, *self._staged) if name in self._attachable}
 
-    async def mount(self, pod: Object, claim_name: str, abandoned: asyncio.Event) -> PodVolume | None:
-        """Mount a claim's volume for a pod, trying for ever; None when abandoned before it was tried again."""
+    def _claim_changed(self, claim: Object, deleted: bool) -> None:
+        """It may have been given more room than its volume has on this node."""
+        for volume, pod in self._published.items():
+            owner = (pod["metadata"]["namespace"], volume.claim_name)
+            if owner == objects.key_of(claim) and self._expansion.is_due(volume, pod):
+                self._expand_queue.add(volume)
+
+    async def _expand(self, volume: PodVolume) -> None:
+        if (pod := self._published.get(volume)) is not None:
+            await self._expansion.expand(volume, pod)
+
+    async def mount(self, pod: Object, spec: Object, abandoned: asyncio.Event) -> PodVolume | None:
+        """Mount one of a pod's volumes, trying for ever; None for what CSI has no part in, and when abandoned before it was tried
+        again."""
         failures = 0
         volume: PodVolume | None = None
         while not abandoned.is_set():
             pause = self._pace.reconcile
             try:
-                volume = volume or await self._find_volume(pod, claim_name)
+                if volume is None:
+                    volume = await self._sources.find(pod, spec)
+                    if volume is None:
+                        return None
+                    self._want(volume)
                 async with self._locks[volume.unique_name]:
                     await self._mount_once(volume, pod)
                 return volume
-            except (_NotYetError, StatusError):
+            except (NotYetError, StatusError):
                 pass  # kubelet logs what it cannot read yet, and looks again
             except _MountError as error:
                 failures += 1
@@ -108,43 +113,59 @@ class VolumeManager:
             await _pause(abandoned, pause)
         return None
 
+    def _want(self, volume: PodVolume) -> None:
+        if self._sources.is_attachable(volume):
+            self._attachable.add(volume.unique_name)
+        self._wanted[volume.unique_name].add(volume)
+
+    async def open(self, pod: Object, mounted: list[PodVolume]) -> list[Path]:
+        """The directories that the pod's containers work in: its volumes, and the parts of them that they are given alone."""
+        published = {
+            volume.spec_name: (
+                volume.volume_name,
+                self._layout.publish_path(volume.pod_uid, volume.volume_name),
+            )
+            for volume in mounted
+            if not volume.read_only
+        }
+        parts = await self._subpaths.bind(pod, published)
+        mounts = [
+            mount for container in pod["spec"]["containers"] for mount in container.get("volumeMounts") or []
+        ]
+        in_parts = {mount["name"] for mount in mounts if mount.get("subPath")}
+        in_parts |= {mount["name"] for mount in mounts if mount.get("readOnly")}
+        return [path for name, (_, path) in published.items() if name not in in_parts] + parts
+
     async def unmount(self, pod: Object) -> None:
-        """Unpublish all that a pod has, trying for ever, silently; what no pod wants any more is unstaged by and by."""
+        """Unpublish all that a pod has, trying for ever, silently; what no pod wants any more is unstaged by and by.
+
+        A call that is still under way for it is not waited for: what it leads to is undone when it has ended.
+        """
         uid = pod["metadata"]["uid"]
         mine = [volume for volumes in self._wanted.values() for volume in volumes if volume.pod_uid == uid]
         async with asyncio.TaskGroup() as group:
             for volume in mine:
-                group.create_task(self._unpublish(volume))
+                if volume not in self._published and self._locks[volume.unique_name].locked():
+                    self._late.put_nowait(volume)
+                else:
+                    group.create_task(self._unpublish(volume))
 
-    async def _find_volume(self, pod: Object, claim_name: str) -> PodVolume:
-        claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim_name, pod["metadata"]["namespace"])
-        if not objects.is_bound(claim):
-            raise _NotYetError
-        persistent = await self._client.get(PERSISTENT_VOLUMES, claim["spec"]["volumeName"])
-        source = persistent["spec"]["csi"]
-        volume = PodVolume(
-            pod["metadata"]["uid"],
-            persistent["metadata"]["name"],
-            source["driver"],
-            source["volumeHandle"],
-            tuple(persistent["spec"]["accessModes"]),
-            tuple(sorted((source.get("volumeAttributes") or {}).items())),
-        )
-        driver = self._drivers.get(volume.driver)
-        if driver is None or driver["spec"].get("attachRequired", True):
-            self._attachable.add(volume.unique_name)
-        self._wanted[volume.unique_name].add(volume)
-        return volume
+    async def _clear_late(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._unpublish(await self._late.get()))
 
     async def _mount_once(self, volume: PodVolume, pod: Object) -> None:
         publish_context = await self._publish_context(volume)
-        prefix = "MountVolume.MountDevice"
-        async with self._driver(volume, prefix, "attacher.MountDevice") as driver:
+        self._check(volume, pod)
+        prefix = "MountVolume.SetUp" if volume.is_inline else "MountVolume.MountDevice"
+        caller = "mounter.SetUpAt" if volume.is_inline else "attacher.MountDevice"
+        async with self._driver(volume, prefix, caller) as driver:
             try:
                 capabilities = await driver.node_capabilities()
                 wanted = capability(list(volume.access_modes), _NODE.SINGLE_NODE_MULTI_WRITER in capabilities)
                 staging = ""
-                if _NODE.STAGE_UNSTAGE_VOLUME in capabilities:
+                if _NODE.STAGE_UNSTAGE_VOLUME in capabilities and not volume.is_inline:
                     staging = await self._stage(driver, volume, wanted, publish_context)
                 prefix = "MountVolume.SetUp"
                 await self._publish(driver, volume, pod, wanted, publish_context, staging)
@@ -152,17 +173,39 @@ class VolumeManager:
                 raise _MountError(
                     f'{prefix} failed for volume "{volume.volume_name}" : {go_text(error)}'
                 ) from error
+        self._published[volume] = pod
+        if self._expansion.is_due(volume, pod):
+            self._expand_queue.add(volume)
+
+    def _check(self, volume: PodVolume, pod: Object) -> None:
+        """What kubelet refuses by itself. _MountError tells it."""
+        head = f'MountVolume.SetUp failed for volume "{volume.volume_name}" : '
+        others = [other for other in self._published if other.unique_name == volume.unique_name]
+        if "ReadWriteOncePod" in volume.access_modes and any(o.pod_uid != volume.pod_uid for o in others):
+            why = "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+            raise _MountError(head + why)
+        if why := self._sources.why_not_allowed(volume):
+            call = "kubernetes.io/csi: mounter.SetupAt failed to check volume lifecycle mode"
+            raise _MountError(f"{head}{call}: {why}")
+
+    async def _call(self, volume: PodVolume, call: Callable[[DriverClient], Awaitable[T]]) -> T:
+        """One more call on a volume that is mounted."""
+        async with (
+            self._locks[volume.unique_name],
+            self._driver(volume, "NodeExpandVolume", "NodeExpand") as driver,
+        ):
+            return await call(driver)
 
     async def _publish_context(self, volume: PodVolume) -> dict[str, str]:
         """Wait until the volume was reported in use and is attached according to the node's status; then ask the attachment."""
         if volume.unique_name not in self._attachable:
             return {}
         if volume.unique_name not in self._status.reported:
-            raise _NotYetError
+            raise NotYetError
         node = self._nodes.get(self._node_name) or {}
         attached = node.get("status", {}).get("volumesAttached") or []
         if all(entry["name"] != volume.unique_name for entry in attached):
-            raise _NotYetError
+            raise NotYetError
         name = objects.attachment_name(volume.volume_handle, volume.driver, self._node_name)
         attachment = await self._client.find(VOLUME_ATTACHMENTS, name)
         if attachment is None or not attachment["status"].get("attached"):
@@ -221,7 +264,7 @@ class VolumeManager:
             "volumeHandle": volume.volume_handle,
             "driverName": volume.driver,
             "nodeName": self._node_name,
-            "volumeLifecycleMode": "Persistent",
+            "volumeLifecycleMode": "Ephemeral" if volume.is_inline else "Persistent",
             "attachmentID": objects.attachment_name(volume.volume_handle, volume.driver, self._node_name),
         }
         write_volume_data(path, data)
@@ -231,33 +274,23 @@ class VolumeManager:
             staging_target_path=staging,
             target_path=str(path),
             volume_capability=wanted,
-            readonly=False,
-            volume_context=dict(volume.attributes) | self._pod_information(volume.driver, pod),
+            readonly=volume.read_only,
+            volume_context=dict(volume.attributes) | self._sources.pod_information(volume, pod),
         )
         await driver.node.NodePublishVolume(request, timeout=self._pace.mount_timeout)
-
-    def _pod_information(self, driver: str, pod: Object) -> dict[str, str]:
-        """What a driver with `podInfoOnMount` is told of the pod."""
-        found = self._drivers.get(driver)
-        if found is None or not found["spec"].get("podInfoOnMount"):
-            return {}
-        return {
-            "csi.storage.k8s.io/pod.name": pod["metadata"]["name"],
-            "csi.storage.k8s.io/pod.namespace": pod["metadata"]["namespace"],
-            "csi.storage.k8s.io/pod.uid": pod["metadata"]["uid"],
-            "csi.storage.k8s.io/serviceAccount.name": pod["spec"].get("serviceAccountName", "default"),
-            "csi.storage.k8s.io/ephemeral": "false",
-        }
 
     async def _unpublish(self, volume: PodVolume) -> None:
         path = self._layout.publish_path(volume.pod_uid, volume.volume_name)
         request = csi_pb2.NodeUnpublishVolumeRequest(volume_id=volume.volume_handle, target_path=str(path))
+        async with self._locks[volume.unique_name]:  # a call that was under way has ended
+            await self._subpaths.release(volume.pod_uid, volume.volume_name)
         if (path.parent / "vol_data.json").exists():  # else it was never tried to publish
             await self._retried(
                 volume,
                 lambda driver: driver.node.NodeUnpublishVolume(request, timeout=self._pace.mount_timeout),
             )
             remove_mount_point(path)
+        self._published.pop(volume, None)
         self._wanted[volume.unique_name].discard(volume)
         if not self._wanted[volume.unique_name]:
             del self._wanted[volume.unique_name]

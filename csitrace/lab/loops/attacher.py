@@ -125,7 +125,7 @@ class Attacher:
             volume_capability=capability(
                 volume["spec"]["accessModes"], self._multi_writer, source.get("fsType", "")
             ),
-            readonly=False,
+            readonly=bool(source.get("readOnly")),
             volume_context=source.get("volumeAttributes") or {},
         )
         try:
