@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-import grpc.aio
 
 from csitrace.engine.session import Session
 from csitrace.lab.apiserver.resources import NAMESPACES, RESOURCES, Resource
@@ -20,11 +19,10 @@ from csitrace.sources.feed import FeedSource
 from csitrace.sources.kernel import KernelSource
 from csitrace.sources.kubernetes.config import ConnectionOptions
 from csitrace.sources.kubernetes.source import KubernetesSource
-from driver_ref.proto import faults_pb2, faults_pb2_grpc
 from tests.cluster.harness.objects import LOCAL, Image
 from tests.cluster.watching import hearing
 from tests.integration.lab.conftest import LabProcess
-from tests.roads import leftovers
+from tests.roads import faulty, leftovers
 from tests.roads.road import LAB, Object
 from tests.roads.traveller import Told
 
@@ -40,6 +38,7 @@ class InLab:
     lab: LabProcess
     client: Client
     kind: str = LAB
+    patience_s: float = 40.0
     image: Image = LOCAL
     cluster: None = None
 
@@ -85,15 +84,10 @@ class InLab:
         return await self.client.find(resource, obj["metadata"]["name"], obj["metadata"].get("namespace", ""))
 
     async def fault(self, target: str, effect: str, volume_id: str) -> None:
-        fault = faults_pb2.Fault(target=target, effect=effect, volume_id=volume_id)
-        async with grpc.aio.insecure_channel(self._feed()) as channel:
-            await faults_pb2_grpc.FaultsStub(channel).SetFault(faults_pb2.SetFaultRequest(fault=fault))
+        await faulty.fault((node["feed"] for node in self.lab.nodes), target, effect, volume_id)
 
     async def clear_faults(self, volume_id: str) -> None:
-        async with grpc.aio.insecure_channel(self._feed()) as channel:
-            await faults_pb2_grpc.FaultsStub(channel).ClearFaults(
-                faults_pb2.ClearFaultsRequest(volume_id=volume_id)
-            )
+        await faulty.clear_faults((node["feed"] for node in self.lab.nodes), volume_id)
 
     async def leftovers(self, namespace: str, volumes: Sequence[Volume]) -> list[str]:
         lists: dict[str, list[Object]] = {}
@@ -105,18 +99,12 @@ class InLab:
 
     def _left_on_node(self, names: set[str]) -> list[str]:
         pid = self.lab.ready["pid"]
-        mountinfo = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace")
         inside = Path(f"/proc/{pid}/root")
-        roots = [inside / node["kubelet_root"].lstrip("/") for node in self.lab.nodes]
-        return [
-            *leftovers.in_mounts(mountinfo, names),
-            *(left for root in roots for left in leftovers.in_kubelet_root(root, names)),
-            *leftovers.in_driver_state(inside / str(self.lab.directory).lstrip("/") / "driver", names),
-            *leftovers.in_processes(names),
-        ]
-
-    def _feed(self) -> str:
-        return str(self.lab.nodes[0]["feed"])
+        left = list(leftovers.in_mounts(Path(f"/proc/{pid}/mountinfo").read_text(errors="replace"), names))
+        for node in self.lab.nodes:
+            left += leftovers.in_kubelet_root(inside / node["kubelet_root"].lstrip("/"), names)
+        left += leftovers.in_driver_state(inside / str(self.lab.directory).lstrip("/") / "driver", names)
+        return left + list(leftovers.in_processes(names))
 
 
 def _named(namespace: str, name: str) -> tuple[Resource, Object]:
@@ -137,13 +125,11 @@ async def in_lab(lab: LabProcess) -> AsyncIterator[tuple[InLab, Session]]:
     """The lab, and a session that hears every witness of it."""
     ready = lab.ready
     kubernetes = await KubernetesSource.open(ConnectionOptions(kubeconfig=ready["kubeconfig"]))
-    sources: list[Source] = [
-        kubernetes,
-        *(FeedSource(node["feed"]) for node in lab.nodes),
-        *(
+    sources: list[Source] = [kubernetes]
+    for node in lab.nodes:
+        sources.append(FeedSource(node["feed"]))
+        sources.append(
             KernelSource(node_name=node["name"], kubelet_root=node["kubelet_root"], pid=str(ready["pid"]))
-            for node in lab.nodes
-        ),
-    ]
+        )
     async with hearing(sources, tuple(Witness), Told()) as watched, aiohttp.ClientSession() as http:
         yield InLab(lab, Client(http, Endpoint(ready["url"], lab.token), "kubectl")), watched.session

@@ -7,11 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc.aio
-
 from csitrace.engine.session import Session
 from csitrace.lifecycle.state import Volume
-from driver_ref.proto import faults_pb2, faults_pb2_grpc
 from tests.cluster.conftest import Target
 from tests.cluster.harness import storage
 from tests.cluster.harness.cluster import Cluster
@@ -19,7 +16,7 @@ from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.kubectl import Kubectl
 from tests.cluster.harness.objects import Image
 from tests.cluster.watching import watching
-from tests.roads import leftovers
+from tests.roads import faulty, leftovers
 from tests.roads.road import CLUSTER, Object
 from tests.roads.traveller import Told
 
@@ -35,6 +32,7 @@ class OnCluster:
     cluster: Cluster | None
     nodes: tuple[str, ...]
     kind: str = CLUSTER
+    patience_s: float = 120.0
 
     async def open_namespace(self, name: str) -> None:
         await self._kubectl("", "create", "namespace", name)
@@ -64,17 +62,10 @@ class OnCluster:
         return found
 
     async def fault(self, target: str, effect: str, volume_id: str) -> None:
-        fault = faults_pb2.Fault(target=target, effect=effect, volume_id=volume_id)
-        for address in self._feeds():
-            async with grpc.aio.insecure_channel(address) as channel:
-                await faults_pb2_grpc.FaultsStub(channel).SetFault(faults_pb2.SetFaultRequest(fault=fault))
+        await faulty.fault(self._feeds(), target, effect, volume_id)
 
     async def clear_faults(self, volume_id: str) -> None:
-        for address in self._feeds():
-            async with grpc.aio.insecure_channel(address) as channel:
-                await faults_pb2_grpc.FaultsStub(channel).ClearFaults(
-                    faults_pb2.ClearFaultsRequest(volume_id=volume_id)
-                )
+        await faulty.clear_faults(self._feeds(), volume_id)
 
     async def leftovers(self, namespace: str, volumes: Sequence[Volume]) -> list[str]:
         return await asyncio.to_thread(self._leftovers, namespace, volumes)

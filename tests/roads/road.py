@@ -62,6 +62,11 @@ class Place(Protocol):
     def kind(self) -> str: ...
 
     @property
+    def patience_s(self) -> float:
+        """How long a moment may take to come."""
+        ...
+
+    @property
     def nodes(self) -> tuple[str, ...]: ...
 
     @property

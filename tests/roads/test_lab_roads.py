@@ -17,6 +17,6 @@ __all__ = ["mounts_allowed", "new_lab"]
 @pytest.mark.parametrize("road", IN_LAB, ids=lambda road: road.name)
 async def test_road_in_the_lab(new_lab: Callable[..., LabProcess], road: Road) -> None:
     """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
-    lab = await asyncio.to_thread(new_lab, "--scenario", "none", "--speed", "20")
+    lab = await asyncio.to_thread(new_lab, "--scenario", "none", "--speed", "20", "--nodes", str(road.nodes))
     async with in_lab(lab) as (place, session):
         await walk(road, place, session)

@@ -25,9 +25,6 @@ from tests.roads.table import SIGNS, Moment
 
 T = TypeVar("T")
 
-PATIENCE_S = 120.0
-"""How long a moment may take to come; a machine with two cores walks several roads at once."""
-
 
 class Told(History):
     """A history that tells each fact on, with the states before and after it; `seen`: what the facts prove by themselves."""
@@ -131,8 +128,9 @@ class Traveller:
             return volume.pv is not None and volume.pv.name == of.removeprefix("pv/")
         return (volume.namespace, volume.name) == (self.namespace, of)
 
-    async def until(self, what: str, holds: Callable[[State], T | None], within_s: float = PATIENCE_S) -> T:
-        """What `holds` returns for the first state of which it is true."""
+    async def until(self, what: str, holds: Callable[[State], T | None], within_s: float | None = None) -> T:
+        """What `holds` returns for the first state of which it is true; `within_s`: instead of the place's patience."""
+        within_s = within_s or self.place.patience_s
         found = await self._first(holds, within_s)
         if found is None:
             raise AssertionError(f"{self.road.name}: not within {within_s:g} s: {what}\n{self.describe()}")
@@ -152,10 +150,11 @@ class Traveller:
         either: str = "",
         waits: Waits | tuple[str, str] = Waits(),  # noqa: B008 - immutable
         severity: Severity | None = None,
-        within_s: float = PATIENCE_S,
+        within_s: float | None = None,
     ) -> Volume:
         """Wait until every step of a volume stands as said, and write that down. `pod`: for which pod; else the one that has come
         least far. See `tests.roads` for the rest. Returns the volume as it then is."""
+        within_s = within_s or self.place.patience_s
         right = expected(
             done=done,
             moving=moving,

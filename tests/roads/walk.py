@@ -9,7 +9,7 @@ from csitrace.lifecycle.state import State
 from tests.roads.judge import Judge
 from tests.roads.road import Place, Road
 from tests.roads.table import Journey
-from tests.roads.traveller import PATIENCE_S, Told, Traveller
+from tests.roads.traveller import Told, Traveller
 
 MOST_SHOWN = 12
 
@@ -40,7 +40,7 @@ async def walk(road: Road, place: Place, session: Session) -> Journey:
 
 async def _until_nothing_is_left(traveller: Traveller) -> None:
     """Kubelet and driver clear away for a while after the last object is gone; what is there then is left for ever."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    deadline = asyncio.get_running_loop().time() + traveller.place.patience_s
     volumes = tuple(traveller.judge.volumes.values())
     while left := await traveller.place.leftovers(traveller.namespace, volumes):
         if asyncio.get_running_loop().time() > deadline:
