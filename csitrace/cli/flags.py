@@ -63,6 +63,19 @@ def add_witness_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_agent_flags(parser: argparse.ArgumentParser) -> None:
+    """How the agents of the nodes are found."""
+    group = parser.add_argument_group("the agents of the nodes, heard through the API server")
+    group.add_argument("--no-agents", action="store_true", help="do not look for any")
+    group.add_argument(
+        "--agent-namespace",
+        default="",
+        metavar="NS",
+        help="look for them here only (default: all that you may list, or else csitrace)",
+    )
+    group.add_argument("--agent-selector", default="", metavar="LABELS", help="find them by other labels")
+
+
 SHOWN = ("screen", "lines", "wide", "json", "yaml")
 """What `show` can show: a screen, or changes in one of these forms."""
 

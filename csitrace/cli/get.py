@@ -4,6 +4,7 @@ import argparse
 import asyncio
 
 from csitrace.cli.flags import (
+    add_agent_flags,
     add_filter_flag,
     add_kubectl_flags,
     add_output_flag,
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_resources(parser)
     add_kubectl_flags(parser)
     add_witness_flags(parser)
+    add_agent_flags(parser)
     add_filter_flag(parser)
     add_output_flag(parser, OUTPUTS, "default: table")
 

@@ -15,6 +15,7 @@ from csitrace.errors import UsageError
 if TYPE_CHECKING:
     from csitrace.engine.session import Session
     from csitrace.sources import Source
+    from csitrace.sources.kubernetes.source import KubernetesSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,30 @@ async def hear(arguments: argparse.Namespace) -> Hearing:
         selectors={"PersistentVolumeClaim": arguments.selector} if arguments.selector else None,
         interactive=sys.stdin.isatty(),
     )
-    sources: list[Source] = [cluster, *local_sources(nodes, arguments.feed)]
+    local = local_sources(nodes, arguments.feed)
+    sources: list[Source] = [cluster, *local, *agent_sources(cluster, local, arguments)]
     return Hearing(Session(arguments.context or cluster.name), sources, wanted)
+
+
+def agent_sources(
+    cluster: "KubernetesSource", local: "Sequence[Source]", arguments: argparse.Namespace
+) -> "list[Source]":
+    """The agents of the cluster's nodes, but for those nodes and drivers that are heard locally; none, where none are wanted."""
+    if arguments.no_agents:
+        return []
+    from csitrace.sources.agents.pods import LABEL
+    from csitrace.sources.agents.source import AgentsSource
+    from csitrace.sources.feed import FeedSource
+    from csitrace.sources.kernel import KernelSource
+
+    agents = AgentsSource(
+        cluster.connection,
+        namespace=arguments.agent_namespace,
+        selector=arguments.agent_selector or LABEL,
+        besides=[source.node_name for source in local if isinstance(source, KernelSource)],
+        feeds=[source for source in local if isinstance(source, FeedSource)],
+    )
+    return [agents]
 
 
 def given_nodes(kubelet_roots: Sequence[str], node_names: Sequence[str]) -> list[tuple[str, str]]:

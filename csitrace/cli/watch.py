@@ -5,6 +5,7 @@ import asyncio
 
 from csitrace.cli.flags import (
     SHOWN,
+    add_agent_flags,
     add_filter_flag,
     add_kubectl_flags,
     add_output_flag,
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_resources(parser)
     add_kubectl_flags(parser)
     add_witness_flags(parser)
+    add_agent_flags(parser)
     add_filter_flag(parser)
     add_output_flag(parser, SHOWN, "default: screen on a terminal, else lines")
 

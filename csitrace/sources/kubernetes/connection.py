@@ -110,6 +110,43 @@ class Connection:
         """An answer 200 whose body is read as it comes; the caller closes it. Raises as `get`."""
         return Stream(await self._request(path, parameters), self.server)
 
+    async def websocket(
+        self, path: str, parameters: Mapping[str, str], protocol: str
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket that speaks `protocol`; the caller closes it. Raises as `get`."""
+        access = self._access
+        try:
+            return await self._upgrade(access, path, parameters, protocol)
+        except StatusError as error:
+            if error.status != 401 or self._renew is None:
+                raise
+        await self._renewed(access, self._renew)
+        return await self._upgrade(self._access, path, parameters, protocol)
+
+    async def _upgrade(
+        self, access: Access, path: str, parameters: Mapping[str, str], protocol: str
+    ) -> aiohttp.ClientWebSocketResponse:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._session.ws_connect(
+                    access.server + path,
+                    params=parameters,
+                    protocols=[protocol],
+                    headers=_headers(access),
+                    ssl=access.tls if access.tls is not None else True,
+                    server_hostname=access.server_name,
+                    proxy=access.proxy,
+                    max_msg_size=0,
+                )
+        except aiohttp.WSServerHandshakeError as error:  # its body is lost; the status says enough
+            raise StatusError(error.status, self._say(f"{error.status} for {path}")) from None
+        except aiohttp.ClientError as error:
+            raise UnreachableError(self._say(_explain(error))) from None
+        except TimeoutError:
+            raise UnreachableError(self._say(f"gave no answer in {self._timeout:g} s")) from None
+        except OSError as error:
+            raise UnreachableError(self._say(_explain(error))) from None
+
     async def _request(self, path: str, parameters: Mapping[str, str] | None) -> aiohttp.ClientResponse:
         access = self._access
         try:

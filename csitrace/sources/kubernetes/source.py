@@ -75,6 +75,10 @@ class KubernetesSource:
     def name(self) -> str:
         return self._access.server
 
+    def connection(self) -> Connection:
+        """Another client of the same server, as the same user, to be entered."""
+        return Connection(self._access, self._renew)
+
     async def observe(self) -> AsyncGenerator[Observation, None]:
         """See `Source.observe`. A server that cannot be reached is a `SourceDown` of every scope, and is waited for."""
         batches: asyncio.Queue[list[Observation] | None] = asyncio.Queue(_BATCHES)
