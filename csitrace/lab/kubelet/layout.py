@@ -59,3 +59,13 @@ def remove_mount_point(mount_point: Path) -> None:
         mount_point.parent.rmdir()
     except OSError:
         return
+
+
+def remove_pod_directory(layout: Layout, pod_uid: str) -> None:
+    """Remove what is empty of a pod's directories, as kubelet does once the pod's volumes are gone."""
+    pod = layout.pods_directory / pod_uid
+    for directory in (pod / "volumes" / "kubernetes.io~csi", pod / "volumes", pod / "volume-subpaths", pod):
+        try:
+            directory.rmdir()
+        except OSError:
+            continue

@@ -17,7 +17,13 @@ from csitrace.lab import objects
 from csitrace.lab.apiserver.resources import NODES, PERSISTENT_VOLUME_CLAIMS, VOLUME_ATTACHMENTS
 from csitrace.lab.csi_client import DriverClient, capability, connected, go_text
 from csitrace.lab.kubelet.expansion import NodeExpansion
-from csitrace.lab.kubelet.layout import Layout, make_directory, remove_mount_point, write_volume_data
+from csitrace.lab.kubelet.layout import (
+    Layout,
+    make_directory,
+    remove_mount_point,
+    remove_pod_directory,
+    write_volume_data,
+)
 from csitrace.lab.kubelet.node_status import NodeStatus
 from csitrace.lab.kubelet.registration import PluginRegistry
 from csitrace.lab.kubelet.subpaths import SubPaths
@@ -290,6 +296,7 @@ class VolumeManager:
                 lambda driver: driver.node.NodeUnpublishVolume(request, timeout=self._pace.mount_timeout),
             )
             remove_mount_point(path)
+        remove_pod_directory(self._layout, volume.pod_uid)
         self._published.pop(volume, None)
         self._wanted[volume.unique_name].discard(volume)
         if not self._wanted[volume.unique_name]:
