@@ -8,7 +8,7 @@ function __csitrace_complete
         if string match -qr '^:\d+$' -- $line
             set directive (string sub -s 2 -- $line)
         else
-            echo $prefix$line
+            echo "$prefix$line"
         end
     end
     if test (math "bitand($directive, 4)") -eq 0
