@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import demo, get, watch
+from csitrace.cli import agent, demo, get, watch
+from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
 from csitrace.errors import CsitraceError, FilterError
@@ -33,18 +34,31 @@ COMMANDS: tuple[Command, ...] = (
     Command("watch", "follow the volumes of a cluster, live", watch.DESCRIPTION, watch.configure, watch.run),
     Command("get", "list the volumes of a cluster, once", get.DESCRIPTION, get.configure, get.run),
     Command(
+        "agent", "tell what a node's kernel and drivers tell", agent.DESCRIPTION, agent.configure, agent.run
+    ),
+    Command(
         "demo",
         "volumes on their way on this machine, without a cluster",
         demo.DESCRIPTION,
         demo.configure,
         demo.run,
     ),
+    Command(
+        "completion", "completion for a shell", completion.DESCRIPTION, completion.configure, completion.run
+    ),
 )
+
+COMPLETE = "__complete"
+"""The word before what is to be completed; cobra's programs have it under the same name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the answer is the exit code. What is wrong is said in one line on stderr, never as a traceback."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == [COMPLETE]:
+        from csitrace.cli.completion.program import answer
+
+        answer(arguments[1:])
     prog = program_name(sys.argv[0])
     parsed = build_parser(prog).parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run

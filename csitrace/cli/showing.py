@@ -26,8 +26,8 @@ TERMINATED = 143
 
 def taking_in(session: "Session", sources: "Sequence[Source]") -> Callable[[], Awaitable[None]]:
     """What takes in all that the sources tell. It raises `NotAllowedError` when they are allowed to tell nothing at all."""
-    from csitrace.cli.refusal import unless_refused
     from csitrace.engine.merge import merge
+    from csitrace.report.refusal import unless_refused
 
     async def take_in() -> None:
         await session.run(unless_refused(session, merge(sources)))

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from csitrace.engine.session import Session
-from csitrace.errors import UnreachableError
+from csitrace.errors import NotAllowedError, UnreachableError
 from csitrace.lifecycle.filter import parse_volume_filter
 from csitrace.lifecycle.row import volume_rows
 from csitrace.lifecycle.views import Severity
 from csitrace.model.events import Witness
 from csitrace.report.printer import has_begun
+from csitrace.report.refusal import refusal
 from csitrace.report.silence import sentences, silences
 from csitrace.report.table import FORMS
 
@@ -20,12 +21,14 @@ async def print_once(
 ) -> int:
     """Print the volumes to stdout, and who is not heard to stderr; the answer is the exit code: 1 when a volume is stuck.
 
-    `wanted`: a filter; `form`: one of `FORMS`. Raises `FilterError` when the filter is wrong, `UnreachableError`
-    when no API server is heard, and what `take_in` raises.
+    `wanted`: a filter; `form`: one of `FORMS`. Raises `FilterError` when the filter is wrong, `NotAllowedError` or
+    `UnreachableError` when no API server tells anything, and what `take_in` raises.
     """
     chosen = parse_volume_filter(wanted)
     await _until_begun(session, take_in)
     state, now = session.state, session.now
+    if reason := refusal(state):
+        raise NotAllowedError(reason)
     kubernetes = [source for source in state.sources.values() if source.witness is Witness.KUBERNETES]
     if not any(source.up for source in kubernetes):
         raise UnreachableError(next((source.reason for source in kubernetes), "nobody is heard"))

@@ -53,6 +53,15 @@ def parse_request_timeout(text: str) -> int | None:
     return int(sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)) or None
 
 
+def kubeconfig_entries(options: ConnectionOptions) -> dict[str, list[str]]:
+    """The names of the merged kubeconfig's `contexts`, `clusters` and `users`. Raises `ConfigError`."""
+    merger, _ = _merge(options)
+    merged = merger.config.value if merger is not None else {}
+    return {
+        sort: [node["name"] for node in merged.get(sort, ())] for sort in ("contexts", "clusters", "users")
+    }
+
+
 async def load_access(options: ConnectionOptions, *, interactive: bool = False) -> Access:
     """Find the server and the credentials, as kubectl would with these flags.
 
