@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from csitrace.lifecycle import index
-from csitrace.lifecycle.heard import kernel_silence, kind_silence
+from csitrace.lifecycle.heard import call_silence, kernel_silence, kind_silence
 from csitrace.lifecycle.state import Call, EventFact, MountFact, SourceState, State, Use, Volume
-from csitrace.model.events import Witness
+from csitrace.model.events import Stamp, Witness
 from csitrace.model.kubernetes import (
     Condition,
     CSIDriver,
@@ -24,6 +24,9 @@ from csitrace.model.kubernetes import (
 
 IMMEDIATE = "Immediate"
 WAIT_FOR_FIRST_CONSUMER = "WaitForFirstConsumer"
+BLOCK = "Block"
+MOUNT_FAILURES = ("FailedMount", "FailedMapVolume")
+ATTACH_EVENTS = ("SuccessfulAttachVolume", "FailedAttachVolume")
 
 
 @dataclass(frozen=True)
@@ -82,25 +85,44 @@ class Context:
         drivers = csi_node.spec.drivers if csi_node is not None else None
         return next((driver for driver in drivers or () if driver.name == self.volume.driver), None)
 
-    @property
+    @cached_property
     def binding_mode(self) -> str:
-        return self.storage_class.volume_binding_mode if self.storage_class is not None else ""
+        """The class's; where that cannot be read, what the claim itself shows of it; "" where nothing does."""
+        if self.storage_class is not None:
+            return self.storage_class.volume_binding_mode
+        if self.claim is None:
+            return ""
+        annotations = self.claim.metadata.annotations
+        if annotations.selected_node or self.last_event((WAIT_FOR_FIRST_CONSUMER,)) is not None:
+            return WAIT_FOR_FIRST_CONSUMER
+        return IMMEDIATE if annotations.storage_provisioner and self.silence("StorageClass") else ""
 
-    @property
+    @cached_property
     def is_provisioned(self) -> bool:
-        """Made for its claim by a provisioner, or going to be; False for a PV that an administrator wrote."""
+        """Made for its claim by a provisioner, or going to be; False for a PV that an administrator wrote.
+
+        Where the PV cannot be read, the claim tells: what is to be provisioned has its provisioner named, and keeps the name.
+        """
         if self.is_inline:
             return False
         if self.pv is not None:
             return bool(self.pv.metadata.annotations.provisioned_by)
-        return self.claim is None or not self.claim.spec.volume_name
+        if self.claim is None or not self.claim.spec.volume_name:
+            return True
+        return bool(self.claim.metadata.annotations.storage_provisioner)
 
-    @property
-    def attach_required(self) -> bool:
-        """Kubelet and the attach/detach controller take attach to be required where no CSIDriver object says otherwise."""
+    @cached_property
+    def attach_required(self) -> bool | None:
+        """Kubelet and the attach/detach controller take attach to be required where no CSIDriver object says otherwise.
+
+        None: no such object may be read, and nothing shows that the volume is attached.
+        """
         if self.is_inline:
             return False
-        return self.csi_driver is None or self.csi_driver.spec.attach_required
+        if self.csi_driver is not None:
+            return self.csi_driver.spec.attach_required
+        shows = self.attachment is not None or self.is_in_use or self.last_event(ATTACH_EVENTS) is not None
+        return True if shows or not self.silence("CSIDriver") else None
 
     @cached_property
     def attachment(self) -> VolumeAttachment | None:
@@ -123,6 +145,13 @@ class Context:
         )
 
     @property
+    def was_attached_in_sight(self) -> bool:
+        """The attach was seen when it happened, and its driver is heard: a call that nobody told of was not made."""
+        mark = self.use.marks.get(("14", Witness.KUBERNETES)) if self.use is not None else None
+        seen = mark is not None and mark.stamp is Stamp.OBSERVED
+        return seen and not self.driver_silence("ControllerPublishVolume")
+
+    @property
     def is_in_use(self) -> bool | None:
         """Whether the node's kubelet lists the volume in `volumesInUse`; None where the node cannot be read."""
         if self.node is None:
@@ -131,16 +160,42 @@ class Context:
             unique_volume_name(self.volume.driver, self.volume.volume_id) in self.node.status.volumes_in_use
         )
 
-    @property
-    def stages_nothing(self) -> bool:
-        """The driver has no STAGE_UNSTAGE_VOLUME as far as can be seen: published here, and nobody ever staged."""
+    @cached_property
+    def stages_nothing(self) -> bool | None:
+        """The driver has no STAGE_UNSTAGE_VOLUME as far as can be seen: published here, and nobody ever staged.
+
+        None: neither the node's kernel nor the driver's feed there is heard, and nothing else tells.
+        """
         if self.is_inline:
             return True
-        published = (
-            self.mount("publish") is not None or self.last_call("NodePublishVolume", target=True) is not None
+        staged = (
+            self.mount("staging") is not None
+            or self.last_call("NodeStageVolume") is not None
+            or self.was_marked("16a")
+            or self.last_event(MOUNT_FAILURES, "MountVolume.MountDevice", "MapVolume.SetUpDevice") is not None
         )
-        staged = self.mount("staging") is not None or self.last_call("NodeStageVolume") is not None
-        return published and not staged and self.driver_heard
+        if staged:
+            return False
+        published = (
+            self.mount("publish") is not None
+            or self.last_call("NodePublishVolume", target=True) is not None
+            or self.was_marked("16b")
+        )
+        if not self.driver_silence("NodeStageVolume"):
+            return published
+        return None if self.kernel_silence or self.is_block else published
+
+    @property
+    def is_block(self) -> bool:
+        """A raw device (`volumeMode: Block`): drivers need mount nothing to stage it, and publish a device file."""
+        return (self.pv is not None and self.pv.spec.volume_mode == BLOCK) or (
+            self.claim is not None and self.claim.spec.volume_mode == BLOCK
+        )
+
+    def was_marked(self, step_id: str) -> bool:
+        """Whether the driver or the kernel showed the step as done for this pod, at any time."""
+        marks = self.use.marks if self.use is not None else self.volume.marks
+        return (step_id, Witness.DRIVER) in marks or (step_id, Witness.KERNEL) in marks
 
     @property
     def other_pods_on_node(self) -> bool:
@@ -200,27 +255,9 @@ class Context:
         """Why the pod's node's mounts cannot be seen; "" when they can."""
         return kernel_silence(self.state, self.node_name)
 
-    @cached_property
-    def driver_heard(self) -> bool:
-        """Whether a feed of this driver is heard (its scope is `driver@node`, once it has said who it is)."""
-        return not self.driver_silence
-
-    @cached_property
-    def driver_silence(self) -> str:
-        """Why the driver's own word is missing; "" when a feed of it is heard."""
-        reason = f"{self.volume.driver or 'the driver'} publishes no feed that is heard"
-        for (witness, scope), source in self.state.sources.items():
-            if witness is not Witness.DRIVER or scope.partition("@")[0] != self.volume.driver:
-                continue
-            if source.up:
-                return ""
-            reason = source.reason
-        return reason
-
-    def feed_silence(self, call: Call) -> str:
-        """Why the answer to a call would not be heard now; "" when it would: a driver runs on several nodes, each with a feed."""
-        source = self.source(Witness.DRIVER, f"{call.driver}@{call.node_name}")
-        return source.reason if source is not None and not source.up else ""
+    def driver_silence(self, method: str) -> str:
+        """Why the driver's word on a call would not be heard now; "" when it would."""
+        return call_silence(self.state, self.volume.driver, method, self.node_name)
 
     def _concerns(self, call: Call, methods: tuple[str, ...], target: bool) -> bool:
         if call.method not in methods:
@@ -230,9 +267,18 @@ class Context:
         if not self.node_name:
             return True
         if call.method.startswith("Controller"):
-            registered = self.registration.node_id if self.registration is not None else self.node_name
-            return call.node_id in ("", self.node_name, registered)
+            return call.node_id in self._node_ids
         return not call.method.startswith("Node") or call.node_name in ("", self.node_name)
+
+    @cached_property
+    def _node_ids(self) -> tuple[str, ...]:
+        """What the driver may call the pod's node: by CSINode, by external-attacher's note, or else the node's name."""
+        va = self.attachment
+        told = (
+            self.registration.node_id if self.registration is not None else "",
+            va.metadata.annotations.csi_node_id if va is not None else "",
+        )
+        return ("", self.node_name, *told)
 
     def _says_of_this(self, fact: EventFact) -> bool:
         """A pod's Events speak of all its volumes: keep those of this pod that name this volume, or name none."""

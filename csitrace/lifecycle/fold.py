@@ -16,7 +16,7 @@ from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted, fuse_unmounted
 from csitrace.lifecycle.machine import check_call
 from csitrace.lifecycle.paths import PublishPath, parse_path
 from csitrace.lifecycle.retention import hand_over, keep_calls, note_gone
-from csitrace.lifecycle.sources_fold import fold_source
+from csitrace.lifecycle.sources_fold import fold_source, with_feed
 from csitrace.lifecycle.state import Anomaly, Call, MountFact, State, Volume
 from csitrace.model.events import (
     FuseCounted,
@@ -41,7 +41,7 @@ from csitrace.model.events import (
 )
 from csitrace.model.kubernetes import KubernetesObject, Node, PersistentVolume, StorageClass
 from csitrace.model.mounts import Mount
-from csitrace.model.rpc import short_method
+from csitrace.model.rpc import RPC_BY_METHOD, short_method
 
 ANOMALIES_KEPT = 256
 
@@ -142,7 +142,7 @@ def _environment_keys(state: State, old: KubernetesObject | None, new: Kubernete
 
 
 def _rpc_started(state: State, event: TraceEvent, body: RpcStarted) -> Folded:
-    state = _heard(state, event, Witness.DRIVER, f"{body.driver}@{body.node_name}")
+    state = _driver_heard(state, event, body)
     if not (body.volume_id or body.volume_name):
         return state, ()
     subject = _subject(body)
@@ -167,7 +167,7 @@ def _rpc_started(state: State, event: TraceEvent, body: RpcStarted) -> Folded:
 
 
 def _rpc_finished(state: State, event: TraceEvent, body: RpcFinished) -> Folded:
-    state = _heard(state, event, Witness.DRIVER, f"{body.driver}@{body.node_name}")
+    state = _driver_heard(state, event, body)
     subject = state.in_flight.get((body.instance, body.call_id))
     if subject is None:
         if not (body.volume_id or body.volume_name):
@@ -203,6 +203,14 @@ def _rpc_finished(state: State, event: TraceEvent, body: RpcFinished) -> Folded:
             (index.SUBJECTS_OF, key, known_by_id, body.driver),
         ]
     return _linked(state, links), {key}
+
+
+def _driver_heard(state: State, event: TraceEvent, body: RpcStarted | RpcFinished) -> State:
+    scope = f"{body.driver}@{body.node_name}"
+    rpc = RPC_BY_METHOD.get(short_method(body.method))
+    if rpc is not None and rpc.service == "Controller" and (Witness.DRIVER, scope) in state.sources:
+        state = with_feed(state, scope, controls=True)
+    return _heard(state, event, Witness.DRIVER, scope)
 
 
 def _linked(state: State, links: list[index.Link]) -> State:

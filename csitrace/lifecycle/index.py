@@ -49,6 +49,7 @@ SUBJECTS_OF = "subjects of"  # volume key -> {subject: driver}, those that calls
 KEY_OF_SUBJECT = "key of subject"  # subject -> key of the volume that was last known by it
 OF_KIND = "of kind"  # kind -> uids, for the kinds that describe the cluster rather than one volume
 DRIVER_PODS = "driver pods"  # "" -> uids of the pods that look like a part of a CSI driver
+FEEDS_OF = "feeds of"  # driver -> {scope of a feed: whether it has told calls of the Controller service}
 FUSE_PODS_OF = "fuse pods of"  # subject -> uids of the pods that say they run the volume's FUSE daemon
 FUSE_OF = "fuse of"  # volume id -> (node name, connection)
 

@@ -16,7 +16,7 @@ _DECISIVE = (StepStatus.DONE, StepStatus.FAILED, StepStatus.MOVING)
 def ladder(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
     """The seventeen steps (16 in two halves), in their order. `use` None: as far as a volume goes without a pod."""
     ctx = Context(state, volume, use)
-    views = _with_proofs(FORWARD, [_step_view(step, ctx) for step in FORWARD])
+    views = _with_proofs(ctx, FORWARD, [_step_view(step, ctx) for step in FORWARD])
     return _with_durations(_with_holder(views, attention_order(ctx)), attention_order(ctx))
 
 
@@ -24,7 +24,7 @@ def way_back(state: State, volume: Volume, use: Use | None) -> tuple[StepView, .
     """The way back, from the pod's deletion to nothing left."""
     ctx = Context(state, volume, use)
     steps = BACKWARD if use is not None else tuple(step for step in BACKWARD if _concerns_volume_alone(step))
-    views = _with_proofs(steps, [_step_view(step, ctx) for step in steps])
+    views = _with_proofs(ctx, steps, [_step_view(step, ctx) for step in steps])
     order = tuple(step.id for step in steps)
     if views and views[0].status in SETTLED:
         views = _with_holder(views, order)
@@ -32,9 +32,13 @@ def way_back(state: State, volume: Volume, use: Use | None) -> tuple[StepView, .
 
 
 def current_step(views: Sequence[StepView], order: Sequence[str]) -> StepView | None:
-    """The first step that is neither done nor n/a: the one everything after it waits for. None when all are settled."""
+    """The first step that is neither settled nor passed: the one everything after it waits for. None when there is none."""
     by_id = {view.step_id: view for view in views}
-    return next((by_id[step_id] for step_id in order if by_id[step_id].status not in SETTLED), None)
+    return next((view for step_id in order if not _is_behind(view := by_id[step_id])), None)
+
+
+def _is_behind(view: StepView) -> bool:
+    return view.status in SETTLED or view.passed
 
 
 def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
@@ -46,8 +50,6 @@ def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
             silence = next((reason for kind in step.needs if (reason := ctx.silence(kind))), "")
             if silence:
                 testimony = Testimony(StepStatus.UNKNOWN, silence)
-        if witness is Witness.DRIVER and testimony is None and ctx.driver_silence:
-            testimony = Testimony(StepStatus.UNKNOWN, ctx.driver_silence)
         mark = _mark(ctx, step.id, witness)
         if (
             mark is not None and step.stage != BACK and ctx.is_leaving
@@ -68,6 +70,8 @@ def _step_view(step: Step, ctx: Context) -> StepView:
     note = ""
     if status is not StepStatus.DONE and (reason := step.not_applicable(ctx)):
         status, at, note = StepStatus.NOT_APPLICABLE, None, reason
+    elif status is not StepStatus.DONE and (reason := step.doubt(ctx)):
+        status, at, note = StepStatus.UNKNOWN, None, reason
     elif status is StepStatus.UNKNOWN:
         note = next(
             (t.text for t in testimonies.values() if t.status is StepStatus.UNKNOWN), "no witness is heard"
@@ -104,16 +108,29 @@ def _contradicted(testimony: Testimony, heard: Sequence[Testimony]) -> bool:
     return any(other.status is StepStatus.PENDING for other in better)
 
 
-def _with_proofs(steps: Sequence[Step], views: Sequence[StepView]) -> tuple[StepView, ...]:
-    """Steps that nobody saw, but without which a later step could not have been: done, and marked as inferred."""
+def _with_proofs(ctx: Context, steps: Sequence[Step], views: Sequence[StepView]) -> tuple[StepView, ...]:
+    """Steps that nobody saw, but without which a later step could not have been: done, and marked as inferred.
+
+    Of a step that may not apply, nothing after it proves that it was: it is passed, and stays unknown.
+    """
     done = {view.step_id for view in views if view.status is StepStatus.DONE}
+    passed: set[str] = set()
     proved = []
     for step, view in reversed(list(zip(steps, views, strict=True))):
-        if view.status not in SETTLED and (proof := next((p for p in step.proved_by if p in done), "")):
-            done.add(step.id)
-            view = replace(
-                view, status=StepStatus.DONE, at=None, stamp=Stamp.INFERRED, note=f"proved by step {proof}"
-            )
+        if view.status not in SETTLED:
+            proof = next((p for p in step.proved_by if p in done), "")
+            if proof and not step.doubt(ctx):
+                done.add(step.id)
+                view = replace(
+                    view,
+                    status=StepStatus.DONE,
+                    at=None,
+                    stamp=Stamp.INFERRED,
+                    note=f"proved by step {proof}",
+                )
+            elif view.status is StepStatus.UNKNOWN and any(p in done or p in passed for p in step.proved_by):
+                passed.add(step.id)
+                view = replace(view, passed=True)
         proved.append(view)
     return tuple(reversed(proved))
 

@@ -1,7 +1,7 @@
 """One line of the list per volume, worst first."""
 
-from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.fuse import fuse_states, rate, unexpected_errors
+from csitrace.lifecycle.heard import call_silence
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.state import State, StepStatus, Volume
 from csitrace.lifecycle.steps import PHASE_STEPS, STEP_BY_ID
@@ -35,8 +35,10 @@ def volume_row(state: State, volume: Volume, now: int) -> VolumeRow:
     word = verdict_of(state, volume, where, now)
     step = STEP_BY_ID.get(word.step_id)
     connections = fuse_states(state, volume) if volume.gone_at is None else ()
-    counted = bool(connections) and not Context(state, volume, where.use).driver_silence
-    rates = rate(connections, now) if counted else None  # a silent feed does not count nothing
+    counted = [
+        c for c in connections if not call_silence(state, volume.driver, "NodePublishVolume", c.node_name)
+    ]
+    rates = rate(counted, now) if counted else None  # a silent feed does not count nothing
     living = [use for use in volume.uses if use.ended_at is None]
     claim, pv = volume.claim, volume.pv
     return VolumeRow(

@@ -2,8 +2,9 @@
 
 from msgspec.structs import replace
 
+from csitrace.lifecycle import index
 from csitrace.lifecycle.state import SourceState, State
-from csitrace.model.events import ListCompleted, SourceDown, SourceGap, SourceUp, TraceEvent
+from csitrace.model.events import ListCompleted, SourceDown, SourceGap, SourceUp, TraceEvent, Witness
 
 
 def fold_source(
@@ -39,4 +40,15 @@ def fold_source(
     sources = state.sources
     if isinstance(body, SourceUp) and (body.witness, body.formerly) in sources:
         sources = sources.delete((body.witness, body.formerly))
-    return replace(state, sources=sources.set(identity, source))
+    state = replace(state, sources=sources.set(identity, source))
+    return with_feed(state, body.scope) if body.witness is Witness.DRIVER else state
+
+
+def with_feed(state: State, scope: str, *, controls: bool = False) -> State:
+    """The state that knows a feed by its driver, once it has said who it is. `controls`: it has told a controller's call."""
+    driver, at, _ = scope.partition("@")
+    known = index.members(state, index.FEEDS_OF, driver).get(scope)
+    if not (driver and at) or known or (known is False and not controls):
+        return state
+    link = (index.FEEDS_OF, driver, scope, controls)
+    return replace(state, links=index.relink(state.links, (), [link]))

@@ -22,7 +22,8 @@ class Step:
     """One row.
 
     `attests`: what each witness says. `authority`: whose word decides, best first; one that is not heard is passed over.
-    `needs`: the kinds without which Kubernetes' silence means nothing. `not_applicable`: the reason, or "".
+    `needs`: the kinds without which Kubernetes' silence means nothing. `not_applicable`: the reason, or ""; `doubt`: why it
+    cannot be told whether it applies, or "".
     `proved_by`: steps that cannot have happened without this one. `waits_for`: what is missing while it is pending.
     """
 
@@ -36,6 +37,7 @@ class Step:
     authority: tuple[Witness, ...] = (K,)
     not_applicable: Callable[[Context], str] = lambda ctx: ""
     proved_by: tuple[str, ...] = ()
+    doubt: Callable[[Context], str] = lambda ctx: ""
 
 
 def _no_scheduling_of_binding(ctx: Context) -> str:
@@ -44,6 +46,10 @@ def _no_scheduling_of_binding(ctx: Context) -> str:
     if not ctx.is_provisioned:
         return "the PV existed before the claim"
     return "class binds immediately" if ctx.binding_mode == IMMEDIATE else ""
+
+
+def _binding_doubt(ctx: Context) -> str:
+    return ctx.silence("StorageClass") if not ctx.binding_mode else ""
 
 
 def _no_provisioning(ctx: Context) -> str:
@@ -59,7 +65,11 @@ def _no_claim(ctx: Context) -> str:
 def _no_attach(ctx: Context) -> str:
     if ctx.is_inline:
         return "inline volume: never attached"
-    return "" if ctx.attach_required else "CSIDriver says attachRequired: false"
+    return "CSIDriver says attachRequired: false" if ctx.attach_required is False else ""
+
+
+def _attach_doubt(ctx: Context) -> str:
+    return f"{ctx.silence('CSIDriver')}, which says whether to attach" if ctx.attach_required is None else ""
 
 
 def _no_controller_publish(ctx: Context) -> str:
@@ -68,10 +78,22 @@ def _no_controller_publish(ctx: Context) -> str:
     return "the driver has no PUBLISH_UNPUBLISH_VOLUME" if ctx.attach_is_trivial else ""
 
 
+def _controller_publish_doubt(ctx: Context) -> str:
+    if reason := _attach_doubt(ctx):
+        return reason
+    unseen = ctx.attachment is None and ctx.last_call("ControllerPublishVolume") is None
+    return ctx.silence("VolumeAttachment") if unseen else ""
+
+
 def _no_stage(ctx: Context) -> str:
     if ctx.is_inline:
         return "inline volume: published only"
     return "the driver stages nothing" if ctx.stages_nothing else ""
+
+
+def _stage_doubt(ctx: Context) -> str:
+    silence = ctx.kernel_silence or ctx.driver_silence("NodeStageVolume")
+    return f"{silence}; the driver may have nothing to stage" if ctx.stages_nothing is None else ""
 
 
 def _still_used_here(ctx: Context) -> str:
@@ -96,7 +118,9 @@ def _no_controller_unpublish(ctx: Context) -> str:
         return reason
     va = ctx.attachment
     trivial = va is not None and ctx.attach_is_trivial
-    never_called = va is None and ctx.driver_heard and ctx.last_call("ControllerPublishVolume") is None
+    never_called = (
+        va is None and ctx.was_attached_in_sight and ctx.last_call("ControllerPublishVolume") is None
+    )
     return "the driver has no PUBLISH_UNPUBLISH_VOLUME" if trivial or never_called else ""
 
 
@@ -134,6 +158,7 @@ FORWARD: tuple[Step, ...] = (
     Step(
         "4", SCHEDULE, "chosen node noted on the claim", _SCHEDULER, {K: schedule.selected_node_noted}, (_PVC,),
         "the scheduler to choose a node", not_applicable=_no_scheduling_of_binding, proved_by=("6", "7"),
+        doubt=_binding_doubt,
     ),
     Step(
         "5", PROVISION, "provisioner named", _PV_CONTROLLER, {K: provision.provisioner_named}, (_PVC,),
@@ -159,14 +184,17 @@ FORWARD: tuple[Step, ...] = (
     Step(
         "10", ATTACH, "attach needed", _AD, {K: attach.attach_needed}, (_VA,),
         "the attach/detach controller to see the pod's need", not_applicable=_no_attach, proved_by=("11", "14"),
+        doubt=_attach_doubt,
     ),
     Step(
         "11", ATTACH, "VolumeAttachment created", _AD, {K: attach.attachment_created}, (_VA,),
         "the attach/detach controller to create it", not_applicable=_no_attach, proved_by=("14", "16a", "16b"),
+        doubt=_attach_doubt,
     ),
     Step(
         "12", ATTACH, "attacher sees it", _ATTACHER, {K: attach.attacher_saw}, (_VA,),
         "external-attacher to take it up", not_applicable=_no_attach, proved_by=("13", "14"),
+        doubt=_attach_doubt,
     ),
     Step(
         "13", ATTACH, "ControllerPublishVolume", f"{_ATTACHER} → driver",
@@ -174,11 +202,12 @@ FORWARD: tuple[Step, ...] = (
             K: attach.controller_published_claimed,
             D: call_answered("ControllerPublishVolume", "ControllerUnpublishVolume"),
         },
-        (_VA,), "the driver to attach the volume", (D, K), _no_controller_publish, ("14",),
+        (_VA,), "the driver to attach the volume", (D, K), _no_controller_publish, ("14",), _controller_publish_doubt,
     ),
     Step(
         "14", ATTACH, "attached", _ATTACHER, {K: attach.attached}, (_VA,),
         "external-attacher to report it", not_applicable=_no_attach, proved_by=("16a", "16b", "17"),
+        doubt=_attach_doubt,
     ),
     Step(
         "15", MOUNT, "kubelet sees the pod", _KUBELET, {K: mount.kubelet_saw_pod}, (_POD,),
@@ -191,7 +220,7 @@ FORWARD: tuple[Step, ...] = (
             D: call_answered("NodeStageVolume", "NodeUnstageVolume"),
             N: mount.staging_mounted,
         },
-        (_POD,), "the volume to be mounted at the staging path", (N, D, K), _no_stage, ("16b", "17"),
+        (_POD,), "the volume to be mounted at the staging path", (N, D, K), _no_stage, ("16b", "17"), _stage_doubt,
     ),
     Step(
         "16b", MOUNT, "NodePublishVolume", f"{_KUBELET} → driver",
@@ -226,15 +255,17 @@ BACKWARD: tuple[Step, ...] = (
     Step(
         "b5", BACK, "NodeUnstageVolume", f"{_KUBELET} → driver",
         {D: call_answered("NodeUnstageVolume", "NodeStageVolume"), N: back.staging_unmounted},
-        (), "the staging mount to be taken away", (N, D), _no_unstage, ("b7", "b9"),
+        (), "the staging mount to be taken away", (N, D), _no_unstage, ("b7", "b9"), _stage_doubt,
     ),
     Step(
         "b6", BACK, "kubelet lets go", _KUBELET, {K: back.kubelet_let_go}, (_NODE,),
         "the node's status to drop the volume", not_applicable=_no_detach, proved_by=("b7", "b9"),
+        doubt=_attach_doubt,
     ),
     Step(
         "b7", BACK, "detach asked", _AD, {K: back.detach_asked}, (_VA,),
         "the attach/detach controller to delete the VolumeAttachment", not_applicable=_no_detach, proved_by=("b9",),
+        doubt=_attach_doubt,
     ),
     Step(
         "b8", BACK, "ControllerUnpublishVolume", f"{_ATTACHER} → driver",
@@ -242,11 +273,11 @@ BACKWARD: tuple[Step, ...] = (
             K: back.controller_unpublished_claimed,
             D: call_answered("ControllerUnpublishVolume", "ControllerPublishVolume"),
         },
-        (_VA,), "the driver to detach the volume", (D, K), _no_controller_unpublish, ("b9",),
+        (_VA,), "the driver to detach the volume", (D, K), _no_controller_unpublish, ("b9",), _controller_publish_doubt,
     ),
     Step(
         "b9", BACK, "VolumeAttachment gone", _ATTACHER, {K: back.attachment_gone}, (_VA,),
-        "external-attacher to let it go", not_applicable=_no_detach,
+        "external-attacher to let it go", not_applicable=_no_detach, doubt=_attach_doubt,
     ),
     Step(
         "b10", BACK, "claim deleted", "pvc-protection", {K: back.claim_deleted}, (_PVC,),

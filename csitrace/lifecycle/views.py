@@ -56,7 +56,10 @@ class Testimony:
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One rung of the ladder. `note`: why n/a, why unknown, or what is waited for. `took_ns`: since the step before was done."""
+    """One rung of the ladder. `note`: why n/a, why unknown, or what is waited for. `took_ns`: since the step before was done.
+
+    `passed`: nobody can tell whether it was done or did not apply, but what comes after it was done: it is not waited for.
+    """
 
     step_id: str
     stage: str
@@ -68,6 +71,7 @@ class StepView:
     took_ns: int | None = None
     note: str = ""
     testimonies: Mapping[Witness, Testimony] = field(default_factory=dict)
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

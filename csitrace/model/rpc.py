@@ -4,6 +4,7 @@ Sources: CSI specification 1.12, sections "RPC Interface" and "Error Scheme"; th
 in kubelet (`csi_client.go`, isFinalError), external-provisioner (`checkError`) and external-attacher.
 """
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -43,8 +44,23 @@ NODE_NON_FINAL = frozenset(
 )
 """Codes after which kubelet takes the operation to be possibly still running (csi_client.go, isFinalError)."""
 
-PROVISION_NON_FINAL = frozenset({Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.ABORTED})
-"""The same for external-provisioner's CreateVolume (controller.go, checkError)."""
+CONTROLLER_NON_FINAL = frozenset({Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.ABORTED})
+"""The same for external-provisioner's CreateVolume (controller.go, checkError). external-attacher tries again after any error;
+the codes mean the same there."""
+
+
+def code_of(message: str) -> int | None:
+    """The gRPC code in what a caller quotes of an error (`rpc error: code = DeadlineExceeded desc = …`), None without one."""
+    match = _QUOTED.search(message)
+    return _BY_GO_NAME.get(match[1]) if match else None
+
+
+_QUOTED = re.compile(r"rpc error: code = (\w+)")
+_BY_GO_NAME = {
+    "Canceled": Code.CANCELLED,
+    **{code.name.title().replace("_", ""): code for code in Code},
+    "OK": Code.OK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +94,10 @@ RPCS: tuple[Rpc, ...] = (
     Rpc("GetPluginInfo", "Identity"),
     Rpc("GetPluginCapabilities", "Identity"),
     Rpc("Probe", "Identity"),
-    Rpc("CreateVolume", "Controller", "provision", _PROVISIONER, PROVISION_NON_FINAL),
-    Rpc("DeleteVolume", "Controller", "delete", _PROVISIONER, PROVISION_NON_FINAL),
-    Rpc("ControllerPublishVolume", "Controller", "attach", _ATTACHER),
-    Rpc("ControllerUnpublishVolume", "Controller", "detach", _ATTACHER),
+    Rpc("CreateVolume", "Controller", "provision", _PROVISIONER, CONTROLLER_NON_FINAL),
+    Rpc("DeleteVolume", "Controller", "delete", _PROVISIONER, CONTROLLER_NON_FINAL),
+    Rpc("ControllerPublishVolume", "Controller", "attach", _ATTACHER, CONTROLLER_NON_FINAL),
+    Rpc("ControllerUnpublishVolume", "Controller", "detach", _ATTACHER, CONTROLLER_NON_FINAL),
     Rpc("ValidateVolumeCapabilities", "Controller"),
     Rpc("ListVolumes", "Controller"),
     Rpc("GetCapacity", "Controller"),

@@ -1,15 +1,26 @@
-"""Steps 10 to 14: the VolumeAttachment, and what external-attacher writes on it."""
+"""Steps 10 to 14: the VolumeAttachment, and what external-attacher writes on it; where it may not be read, the pod's Events."""
 
-from csitrace.lifecycle.context import Context
-from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.context import ATTACH_EVENTS, Context
+from csitrace.lifecycle.elsewhere import multi_attach, node_elsewhere, stays_elsewhere
+from csitrace.lifecycle.state import EventFact, StepStatus
 from csitrace.lifecycle.views import Testimony
-from csitrace.lifecycle.witnessed.words import claims, complaint, pending
+from csitrace.lifecycle.witnessed.words import claims, complaint, moving, pending, refusal
+from csitrace.model.events import Stamp
+from csitrace.model.times import parse_rfc3339
+
+ATTACH_FAILED = "AttachVolume.Attach failed"
+"""How the attach/detach controller quotes external-attacher's error: there is a VolumeAttachment, and the driver was asked."""
 
 
 def attach_needed(ctx: Context) -> Testimony | None:
     if ctx.attachment is not None:
         created = ctx.attachment.metadata.creation_timestamp
         return claims("a VolumeAttachment tells of it", ctx.attachment_seq, created)
+    if (told := _told_by_event(ctx)) is not None:
+        return told
+    if (refused := multi_attach(ctx)) is not None and stays_elsewhere(ctx) is None:
+        # Told as an error, and yet what a volume that moves waits for, as long as the other node lets go of it.
+        return moving(f"still attached to {node_elsewhere(ctx)}", refused.seq)
     refused = ctx.last_event(("FailedAttachVolume",))
     if refused is not None:
         return complaint(refused)
@@ -20,6 +31,8 @@ def attachment_created(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is not None:
         return claims(va.name[:12] + "…", ctx.attachment_seq, va.metadata.creation_timestamp)
+    if (told := _told_by_event(ctx)) is not None:
+        return told
     return pending(f"none to {ctx.node_name}") if ctx.node_name else None
 
 
@@ -40,19 +53,42 @@ def attacher_saw(ctx: Context) -> Testimony | None:
 def controller_published_claimed(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is None:
-        return None
+        failed = _newest_unseen(ctx)
+        quotes = failed is not None and failed.event.message.startswith(ATTACH_FAILED)
+        return complaint(failed, "ControllerPublishVolume") if failed is not None and quotes else None
     if va.status.attached:
         return claims("attached: true", ctx.attachment_seq)
     error = va.status.attach_error
     if error is not None:
-        return claims(error.message, ctx.attachment_seq, error.time, StepStatus.FAILED)
+        return refusal(
+            error.message, "ControllerPublishVolume", ctx.attachment_seq, parse_rfc3339(error.time)
+        )
     return pending("attached: false", ctx.attachment_seq)
 
 
 def attached(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is None:
-        return None
+        told = _newest_unseen(ctx)
+        succeeded = told is not None and told.event.reason == "SuccessfulAttachVolume"
+        return _claims_event(told) if told is not None and succeeded else None
     if va.status.attached:
         return claims(f"attached to {va.spec.node_name}", ctx.attachment_seq)
     return pending("attached: false", ctx.attachment_seq)
+
+
+def _told_by_event(ctx: Context) -> Testimony | None:
+    """An Event that there would not be without a VolumeAttachment, where none may be read."""
+    told = _newest_unseen(ctx)
+    if told is None:
+        return None
+    shows = told.event.reason == "SuccessfulAttachVolume" or told.event.message.startswith(ATTACH_FAILED)
+    return _claims_event(told) if shows else None
+
+
+def _newest_unseen(ctx: Context) -> EventFact | None:
+    return ctx.last_event(ATTACH_EVENTS) if ctx.silence("VolumeAttachment") else None
+
+
+def _claims_event(fact: EventFact) -> Testimony:
+    return Testimony(StepStatus.DONE, f"Event {fact.event.reason}", fact.at, Stamp.SERVER, fact.seq)

@@ -4,7 +4,7 @@ from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed.mount import unmounted
-from csitrace.lifecycle.witnessed.words import claims, complaint, containers_of, moving, pending
+from csitrace.lifecycle.witnessed.words import claims, complaint, containers_of, moving, pending, refusal
 from csitrace.model.times import parse_rfc3339
 
 STILL_ATTACHED = "is still attached to node"
@@ -73,7 +73,9 @@ def controller_unpublished_claimed(ctx: Context) -> Testimony | None:
         return _attachment_gone(ctx, "VolumeAttachment is gone")
     error = va.status.detach_error
     if error is not None:
-        return claims(error.message, ctx.attachment_seq, error.time, StepStatus.FAILED)
+        return refusal(
+            error.message, "ControllerUnpublishVolume", ctx.attachment_seq, parse_rfc3339(error.time)
+        )
     return pending("still attached", ctx.attachment_seq)
 
 
@@ -118,7 +120,7 @@ def volume_deleted_claimed(ctx: Context) -> Testimony | None:
     ):  # said at every teardown, and tried again
         return moving("tried before the detach was done; tried again after a while", failed.seq)
     if failed is not None:
-        return complaint(failed)
+        return complaint(failed, "DeleteVolume")
     return pending("PV still there", ctx.volume.pv_seq) if ctx.pv is not None else None
 
 

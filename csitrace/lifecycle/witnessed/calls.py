@@ -4,53 +4,60 @@ from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import Call, StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed import Attest
-from csitrace.lifecycle.witnessed.words import moving
+from csitrace.lifecycle.witnessed.words import STILL_RUNNING, moving
 from csitrace.model.events import Stamp
-from csitrace.model.rpc import code_name
+from csitrace.model.rpc import RPC_BY_METHOD, code_name
 
 
 def call_answered(method: str, inverse: str = "", *, target: bool = False) -> Attest:
-    """The driver's word on a step that is one CSI call: answered OK, refused, or in flight; an `inverse` call undoes it."""
+    """The driver's word on a step that is one CSI call: answered OK, refused, or in flight; an `inverse` call undoes it.
+
+    A refusal stands while the caller tries again: it is taken back by an answer, not by a question.
+    """
 
     def attest(ctx: Context) -> Testimony | None:
         methods = (method, inverse) if inverse else (method,)
         newest = ctx.last_call(*methods, target=target)
         if newest is None:
-            return None
-        if newest.method == inverse:
-            if newest.code == 0:
-                return Testimony(
-                    StepStatus.PENDING, f"undone by {inverse}", newest.finished_at, Stamp.ORIGIN, newest.seq
-                )
-            newest = ctx.last_call(method, target=target)
-        if newest is not None and newest.in_flight and (silence := ctx.feed_silence(newest)):
-            text = f"{newest.method} was in flight when its driver was last heard: {silence}"
-            return Testimony(StepStatus.UNKNOWN, text, newest.started_at, Stamp.ORIGIN, newest.seq)
-        return _call_testimony(newest, len(ctx.calls(method, target=target))) if newest is not None else None
+            silence = ctx.driver_silence(method)
+            return Testimony(StepStatus.UNKNOWN, silence) if silence else None
+        if newest.method == inverse and newest.code == 0:
+            return Testimony(
+                StepStatus.PENDING, f"undone by {inverse}", newest.finished_at, Stamp.ORIGIN, newest.seq
+            )
+        tries = ctx.calls(method, target=target)
+        return _testimony(ctx, tries) if tries else None
 
     return attest
 
 
-def _call_testimony(call: Call, calls: int) -> Testimony:
-    times = f", try {call.attempt}" if call.attempt > 1 else ""
-    if call.in_flight:
-        return moving(f"{call.method} in flight{times}", call.seq, call.started_at)
-    if call.abandoned:
-        return Testimony(
-            StepStatus.FAILED,
-            f"{call.method} was under way when the driver stopped",
-            call.finished_at,
-            Stamp.OBSERVED,
-            call.seq,
-        )
+def _testimony(ctx: Context, tries: list[Call]) -> Testimony:
+    call, before = tries[-1], tries[-2] if len(tries) > 1 else None
+    if not call.in_flight:
+        return _answered(call, len(tries))
+    if silence := ctx.driver_silence(call.method):
+        text = f"{call.method} was in flight when its driver was last heard: {silence}"
+        return Testimony(StepStatus.UNKNOWN, text, call.started_at, Stamp.ORIGIN, call.seq)
+    if before is not None and before.code and RPC_BY_METHOD[call.method].is_final(before.code):
+        text = f"{code_name(before.code)}: {before.message}; try {call.attempt} is in flight"
+        return Testimony(StepStatus.FAILED, text, before.finished_at, Stamp.ORIGIN, call.seq)
+    again = f" (before: {code_name(before.code)})" if before is not None and before.code else ""
+    return moving(f"{call.method} in flight{_times(call)}{again}", call.seq, call.started_at)
+
+
+def _answered(call: Call, calls: int) -> Testimony:
     seq = call.finished_seq or call.seq
+    if call.abandoned:
+        text = f"{call.method} was under way when the driver stopped"
+        return Testimony(StepStatus.FAILED, text, call.finished_at, Stamp.OBSERVED, call.seq)
     if call.code == 0:
-        return Testimony(
-            StepStatus.DONE,
-            f"{call.method} OK{f' ({calls} calls)' if calls > 1 else ''}",
-            call.finished_at,
-            Stamp.ORIGIN,
-            seq,
-        )
-    text = f"{code_name(call.code or 0)}: {call.message}{times}"
-    return Testimony(StepStatus.FAILED, text, call.finished_at, Stamp.ORIGIN, seq)
+        text = f"{call.method} OK{f' ({calls} calls)' if calls > 1 else ''}"
+        return Testimony(StepStatus.DONE, text, call.finished_at, Stamp.ORIGIN, seq)
+    text = f"{code_name(call.code or 0)}: {call.message}{_times(call)}"
+    if RPC_BY_METHOD[call.method].is_final(call.code or 0):
+        return Testimony(StepStatus.FAILED, text, call.finished_at, Stamp.ORIGIN, seq)
+    return Testimony(StepStatus.MOVING, f"{text}; {STILL_RUNNING}", call.finished_at, Stamp.ORIGIN, seq)
+
+
+def _times(call: Call) -> str:
+    return f", try {call.attempt}" if call.attempt > 1 else ""

@@ -1,6 +1,6 @@
 """Steps 15 to 17: kubelet, the node's mounts, the containers."""
 
-from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.context import MOUNT_FAILURES, Context
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed.words import (
@@ -13,6 +13,8 @@ from csitrace.lifecycle.witnessed.words import (
     use_seq,
 )
 from csitrace.model.times import parse_rfc3339
+
+SANDBOX_READY = "PodReadyToStartContainers"
 
 
 def kubelet_saw_pod(ctx: Context) -> Testimony | None:
@@ -30,25 +32,48 @@ def kubelet_saw_pod(ctx: Context) -> Testimony | None:
     return claims("kubelet has taken the pod up", use_seq(ctx), pod.status.start_time)
 
 
+STAGE_PREFIXES = (
+    "MountVolume.MountDevice",
+    "MountVolume.WaitForAttach",
+    "MapVolume.SetUpDevice",
+    "MapVolume.WaitForAttach",
+)
+PUBLISH_PREFIXES = (
+    "MountVolume.SetUp",
+    "MapVolume.MapPodDevice",
+    "MapVolume.MapBlockVolume",
+    "Unable to attach or mount",
+)
+"""How kubelet begins its Events on a volume that it could not stage, or publish (operation_generator.go). It publishes what it
+has staged, so that of the two the later Event counts."""
+
+
 def stage_claimed(ctx: Context) -> Testimony | None:
-    failed = ctx.last_event(
-        ("FailedMount", "FailedMapVolume"), "MountVolume.MountDevice", "MountVolume.WaitForAttach"
-    )
-    return complaint(failed) if failed is not None and not containers_run(ctx) else None
+    """Only complaints: kubelet says nothing of what succeeds, and a volume that is published need not have been staged."""
+    failed = ctx.last_event(MOUNT_FAILURES, *STAGE_PREFIXES, *PUBLISH_PREFIXES)
+    if failed is None or was_mounted(ctx) or not failed.event.message.startswith(STAGE_PREFIXES):
+        return None
+    return complaint(failed, "NodeStageVolume")
 
 
 def publish_claimed(ctx: Context) -> Testimony | None:
     if containers_run(ctx):
         return claims("containers run, so it was mounted", use_seq(ctx))
-    ready = ctx.condition("PodReadyToStartContainers")
+    ready = ctx.condition(SANDBOX_READY)
     if ready is not None and ready.status == "True":
         return claims(
             "the pod's sandbox is ready, so it was mounted", use_seq(ctx), ready.last_transition_time
         )
-    failed = ctx.last_event(
-        ("FailedMount", "FailedMapVolume"), "MountVolume.SetUp", "Unable to attach or mount"
-    )
-    return complaint(failed) if failed is not None else None
+    failed = ctx.last_event(MOUNT_FAILURES, *STAGE_PREFIXES, *PUBLISH_PREFIXES)
+    if failed is None or not failed.event.message.startswith(PUBLISH_PREFIXES):
+        return None
+    return complaint(failed, "NodePublishVolume")
+
+
+def was_mounted(ctx: Context) -> bool:
+    """Kubelet makes the pod's sandbox, and then starts containers, only once all volumes are mounted."""
+    ready = ctx.condition(SANDBOX_READY)
+    return containers_run(ctx) or (ready is not None and ready.status == "True")
 
 
 def staging_mounted(ctx: Context) -> Testimony | None:
@@ -79,15 +104,20 @@ def mounted(ctx: Context, role: str) -> Testimony | None:
         return Testimony(StepStatus.DONE, f"{fact.mount.fs_type} mounted", fact.at, fact.stamp, fact.seq)
     if ctx.kernel_silence:
         return Testimony(StepStatus.UNKNOWN, ctx.kernel_silence)
+    if ctx.is_block and role == "staging":
+        return None
     return pending("nothing mounted")
 
 
 def unmounted(ctx: Context, role: str) -> Testimony | None:
     if not ctx.node_name:
         return None
-    fact = ctx.mount(role)
+    fact = ctx.mount(role) or (ctx.mount("subpath") if role == "publish" else None)
     if fact is not None:
-        return pending(f"{fact.mount.fs_type} still mounted", fact.seq)
+        what = "a subPath of it is" if fact.role == "subpath" else fact.mount.fs_type
+        return pending(f"{what} still mounted", fact.seq)
     if ctx.kernel_silence:
         return Testimony(StepStatus.UNKNOWN, ctx.kernel_silence)
+    if ctx.is_block and role == "staging":
+        return None
     return Testimony(StepStatus.DONE, "nothing mounted")

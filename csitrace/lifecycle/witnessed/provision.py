@@ -22,9 +22,11 @@ def provisioner_named(ctx: Context) -> Testimony | None:
 def volume_created_claimed(ctx: Context) -> Testimony | None:
     if ctx.pv is not None:
         return claims("a PV tells of it", ctx.volume.pv_seq, ctx.pv.metadata.creation_timestamp)
-    failed = ctx.last_event(("ProvisioningFailed",))
-    if failed is not None:
-        return complaint(failed)
+    told = ctx.last_event(("ProvisioningFailed", "ProvisioningSucceeded"))
+    if told is not None and told.event.reason == "ProvisioningSucceeded":
+        return claims(f"Event {told.event.reason}", told.seq, told.event.last_time)
+    if told is not None:
+        return complaint(told, "CreateVolume")
     started = ctx.last_event(("Provisioning", "ExternalProvisioning"))
     if started is not None:
         return moving(f"{started.event.reason}, {started.event.times_seen}x", started.seq, started.at)
@@ -34,6 +36,11 @@ def volume_created_claimed(ctx: Context) -> Testimony | None:
 def pv_created(ctx: Context) -> Testimony | None:
     if ctx.pv is not None:
         return claims(ctx.pv.name, ctx.volume.pv_seq, ctx.pv.metadata.creation_timestamp)
+    if ctx.claim is not None and ctx.claim.spec.volume_name:
+        return claims(f"the claim names {ctx.claim.spec.volume_name}", ctx.volume.claim_seq)
+    told = ctx.last_event(("ProvisioningSucceeded",))
+    if told is not None and ctx.silence("PersistentVolume"):
+        return claims(f"Event {told.event.reason}", told.seq, told.event.last_time)
     return pending("no PV for the claim")
 
 

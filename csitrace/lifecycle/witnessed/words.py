@@ -5,7 +5,11 @@ from csitrace.lifecycle.state import EventFact, StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.model.events import Stamp
 from csitrace.model.kubernetes import ContainerStatus
+from csitrace.model.rpc import RPC_BY_METHOD, code_of
 from csitrace.model.times import parse_rfc3339
+
+STILL_RUNNING = "it may still be running in the driver, and is tried again"
+"""What the caller takes a non-final error to mean (`Rpc.is_final`)."""
 
 
 def claims(text: str, seq: int, time: str | None = None, status: StepStatus = StepStatus.DONE) -> Testimony:
@@ -21,8 +25,17 @@ def moving(text: str, seq: int = 0, at: int | None = None) -> Testimony:
     return Testimony(StepStatus.MOVING, text, at, Stamp.ORIGIN if at else Stamp.OBSERVED, seq)
 
 
-def complaint(fact: EventFact) -> Testimony:
-    return Testimony(StepStatus.FAILED, fact.event.message.strip(), fact.at, Stamp.SERVER, fact.seq)
+def complaint(fact: EventFact, method: str = "") -> Testimony:
+    """An Event's message, of a call or of no certain one."""
+    return refusal(fact.event.message.strip(), method, fact.seq, fact.at)
+
+
+def refusal(text: str, method: str, seq: int, at: int | None) -> Testimony:
+    """An error as its caller tells it: failed, or where its gRPC code is not final for the call, still moving."""
+    code = code_of(text)
+    if method and code is not None and not RPC_BY_METHOD[method].is_final(code):
+        return Testimony(StepStatus.MOVING, f"{text}; {STILL_RUNNING}", at, Stamp.SERVER, seq)
+    return Testimony(StepStatus.FAILED, text, at, Stamp.SERVER, seq)
 
 
 def use_seq(ctx: Context) -> int:
