@@ -87,12 +87,15 @@ spec:
             requests: {cpu: 10m, memory: 64Mi}
             limits: {memory: 256Mi}
           # The kubelet cannot connect to the pod's loopback, so it has the question asked from within.
-          readinessProbe: &probe
-            exec: {command: [python3, -m, csitrace.agent.probe, "127.0.0.1:$port"]}
-            initialDelaySeconds: 1
+          startupProbe:
+            exec: &probe {command: [python3, -m, csitrace.agent.probe, "127.0.0.1:$port"]}
+            periodSeconds: 1
+            timeoutSeconds: 5
+            failureThreshold: 60
+          livenessProbe:
+            exec: *probe
             periodSeconds: 30
             timeoutSeconds: 5
-          livenessProbe: *probe
 ---
 # What a user needs to hear the agents. `csitrace watch` lists them by label, in all namespaces or, where that is refused, in this
 # one, and forwards a port to each. A port forward into this namespace reaches nothing but agents.

@@ -16,6 +16,9 @@ from csitrace.model.fuse import DaemonStatus, OpCount
 from csitrace.model.kubernetes import KubernetesObject
 from csitrace.model.mounts import Mount
 
+ALL_NODES = "*"
+"""The kernel's scope of what is so for every node that nothing else is said of."""
+
 
 class Witness(StrEnum):
     """Who says it: the cluster claims, the driver was asked and answered, the kernel shows what is."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from pathlib import Path
 
 from csitrace.model.events import (
+    ALL_NODES,
     ListCompleted,
     ObjectAdded,
     ObjectDeleted,
@@ -66,6 +67,7 @@ class AgentsSource:
         self._pods_known = False
         self._nodes_known = False
         self._unfound = ("", False)
+        self._told_of_all = ""
         self._changed = asyncio.Event()
 
     async def observe(self) -> AsyncGenerator[Observation, None]:
@@ -150,12 +152,27 @@ class AgentsSource:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
+                for observation in self._not_found():
+                    await queue.put(observation)
                 for node_name, pod in self._wanted().items():
                     if node_name not in self._agents:
                         self._agents[node_name] = added(node_name)
                     await self._direct(self._agents[node_name], pod)
         finally:
             await asyncio.gather(*(agent.close() for agent in self._agents.values()), return_exceptions=True)
+
+    def _not_found(self) -> list[Observation]:
+        """Where no node is known by name, nobody can be said to be missing: what is so for all of them is said once."""
+        reason, denied = self._unfound
+        if reason == self._told_of_all or (reason and self._wanted()):
+            return []
+        self._told_of_all = reason
+        body = (
+            SourceDown(witness=Witness.KERNEL, scope=ALL_NODES, reason=reason, denied=denied)
+            if reason
+            else SourceUp(witness=Witness.KERNEL, scope=ALL_NODES, detail="agents are looked for")
+        )
+        return [Observation(body=body)]
 
     async def _direct(self, agent: NodeAgent, pod: AgentPod | None) -> None:
         """Let a node's listener hear a pod, or say why none is heard."""
