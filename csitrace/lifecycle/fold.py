@@ -14,7 +14,7 @@ from csitrace.lifecycle import index
 from csitrace.lifecycle.assemble import assemble, is_foreign
 from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted, fuse_unmounted
 from csitrace.lifecycle.machine import check_call
-from csitrace.lifecycle.paths import PublishPath, parse_path
+from csitrace.lifecycle.paths import StagingPath, parse_path
 from csitrace.lifecycle.retention import hand_over, keep_calls, note_gone
 from csitrace.lifecycle.sources_fold import fold_source, with_feed
 from csitrace.lifecycle.state import Anomaly, Call, MountFact, State, Volume
@@ -248,19 +248,19 @@ def _mount_appeared(state: State, event: TraceEvent, body: MountAppeared) -> Fol
     if known is not None and not _is_same(known.mount, body.mount):  # moved, or the id was given to another
         state, keys = _unmounted(state, known)
         known = None
-    if not index.mount_key(body.mount):
+    path = parse_path(body.mount.mount_point)
+    if path is None:
         return state, keys
     source = state.sources.get((Witness.KERNEL, body.node_name))
     listed = source is not None and source.listed
-    path = parse_path(body.mount.mount_point)
     fact = MountFact(
         body.node_name,
         body.mount,
-        "publish" if isinstance(path, PublishPath) else "staging",
+        path.role,
         event.occurred_at,
         Stamp.OBSERVED if listed else Stamp.INFERRED,
         event.seq,
-        path.pod_uid if isinstance(path, PublishPath) else "",
+        "" if isinstance(path, StagingPath) else path.pod_uid,
     )
     if known is not None:  # remounted, or listed again: it stood before
         fact = replace(fact, at=known.at, stamp=known.stamp)

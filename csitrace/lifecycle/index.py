@@ -16,7 +16,7 @@ from immutables import Map
 from msgspec.structs import replace
 
 from csitrace.lifecycle.driver_pods import looks_like_driver
-from csitrace.lifecycle.paths import PublishPath, StagingPath, parse_path, staging_digest
+from csitrace.lifecycle.paths import MapPath, PublishPath, StagingPath, SubPath, parse_path, staging_digest
 from csitrace.lifecycle.state import EMPTY, State, Stored
 from csitrace.model.kubernetes import (
     CSIDriver,
@@ -101,7 +101,7 @@ def publish_key(pod_uid: str, spec_name: str) -> str:
 def mount_key(mount: Mount) -> str:
     """The key under which `MOUNTS_OF` keeps a mount; "" for one that is no CSI volume's."""
     match parse_path(mount.mount_point):
-        case PublishPath(pod_uid, spec_name):
+        case PublishPath(pod_uid, spec_name) | SubPath(pod_uid, spec_name) | MapPath(pod_uid, spec_name):
             return publish_key(pod_uid, spec_name)
         case StagingPath(driver, digest, pv_name):
             return f"staging/{driver}/{digest}" if digest else f"staging-pv/{pv_name}"
@@ -234,7 +234,7 @@ def is_known(state: State, driver: str, volume_id: str) -> bool:
 def mount_volume_keys(state: State, mount: Mount) -> set[str]:
     """The keys of the volumes a mount belongs to; empty for what is no CSI volume's or not known yet."""
     match parse_path(mount.mount_point):
-        case PublishPath(pod_uid, _):
+        case PublishPath(pod_uid, _) | SubPath(pod_uid, _) | MapPath(pod_uid, _):
             pod = get(state, Pod, pod_uid)
             return set(_pod_keys(state, pod)) if pod is not None else set()
         case StagingPath(driver, digest, pv_name):

@@ -75,7 +75,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class MountFact(msgspec.Struct, frozen=True):
-    """A mount that belongs to a volume. `role`: "staging" or "publish"."""
+    """A mount that belongs to a volume. `role`: "staging", "publish", "subpath" or "map" (see `paths`)."""
 
     node_name: str
     mount: Mount

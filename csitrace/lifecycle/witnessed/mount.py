@@ -99,25 +99,28 @@ def containers_started(ctx: Context) -> Testimony | None:
 def mounted(ctx: Context, role: str) -> Testimony | None:
     if not ctx.node_name:
         return None
-    fact = ctx.mount(role)
+    fact = ctx.mount(role) or (ctx.mount("map") if role == "publish" else None)
     if fact is not None:
         return Testimony(StepStatus.DONE, f"{fact.mount.fs_type} mounted", fact.at, fact.stamp, fact.seq)
-    if ctx.kernel_silence:
-        return Testimony(StepStatus.UNKNOWN, ctx.kernel_silence)
-    if ctx.is_block and role == "staging":
-        return None
-    return pending("nothing mounted")
+    return _nothing(ctx, role, StepStatus.PENDING)
 
 
 def unmounted(ctx: Context, role: str) -> Testimony | None:
+    """On the way back, what was made of the published volume has to go before it: parts bound for containers, mapped devices."""
     if not ctx.node_name:
         return None
-    fact = ctx.mount(role) or (ctx.mount("subpath") if role == "publish" else None)
+    roles = (role, "subpath", "map") if role == "publish" else (role,)
+    fact = next((fact for each in roles if (fact := ctx.mount(each)) is not None), None)
     if fact is not None:
-        what = "a subPath of it is" if fact.role == "subpath" else fact.mount.fs_type
-        return pending(f"{what} still mounted", fact.seq)
+        return pending(f"{_WHAT.get(fact.role, fact.mount.fs_type)} still mounted", fact.seq)
+    return _nothing(ctx, role, StepStatus.DONE)
+
+
+_WHAT = {"subpath": "a subPath of it is", "map": "its mapped device is"}
+
+
+def _nothing(ctx: Context, role: str, means: StepStatus) -> Testimony | None:
+    """Nothing is mounted, as far as the kernel is heard; to stage a block device need leave no trace in it."""
     if ctx.kernel_silence:
         return Testimony(StepStatus.UNKNOWN, ctx.kernel_silence)
-    if ctx.is_block and role == "staging":
-        return None
-    return Testimony(StepStatus.DONE, "nothing mounted")
+    return None if ctx.is_block and role == "staging" else Testimony(means, "nothing mounted")
