@@ -1,6 +1,7 @@
 """The list of volumes printed once, when everyone who can be heard has told what there is: `csitrace get`."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +11,7 @@ from csitrace.lifecycle.filter import parse_volume_filter
 from csitrace.lifecycle.row import volume_rows
 from csitrace.lifecycle.views import Severity
 from csitrace.model.events import Witness
-from csitrace.report.printer import has_begun
+from csitrace.report.printer import BEGIN_SECONDS, has_begun, has_told
 from csitrace.report.refusal import refusal
 from csitrace.report.silence import sentences, silences
 from csitrace.report.table import FORMS
@@ -47,11 +48,23 @@ async def print_once(
 
 
 async def _until_begun(session: Session, take_in: Callable[[], Awaitable[None]]) -> None:
-    """Take facts in until all first lists are there, or those who cannot give them have said so."""
-    begun = asyncio.Event()
-    unsubscribe = session.on_change(lambda: begun.set() if has_begun(session.state) else None)
-    taking_in = asyncio.ensure_future(take_in())
-    waiting = asyncio.ensure_future(begun.wait())
+    """Take facts in until all first lists are there, or those who cannot give them have said so. Who is no part of Kubernetes
+    (an agent, a driver) has `BEGIN_SECONDS` from when Kubernetes has told all it has."""
+    told, begun = asyncio.Event(), asyncio.Event()
+
+    def look() -> None:
+        if has_told(session.state):
+            told.set()
+        if has_begun(session.state):
+            begun.set()
+
+    async def wait() -> None:
+        await told.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(begun.wait(), BEGIN_SECONDS)
+
+    unsubscribe = session.on_change(look)
+    taking_in, waiting = asyncio.ensure_future(take_in()), asyncio.ensure_future(wait())
     try:
         await asyncio.wait({taking_in, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if taking_in.done():
@@ -60,4 +73,4 @@ async def _until_begun(session: Session, take_in: Callable[[], Awaitable[None]])
         unsubscribe()
         waiting.cancel()
         taking_in.cancel()
-        await asyncio.wait({taking_in})
+        await asyncio.wait({taking_in, waiting})

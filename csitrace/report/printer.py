@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from csitrace.engine.session import Session
 from csitrace.lifecycle.filter import Filter, parse_volume_filter
 from csitrace.lifecycle.rowcache import RowCache
-from csitrace.lifecycle.state import State
+from csitrace.lifecycle.state import SourceState, State
 from csitrace.lifecycle.views import VolumeRow
+from csitrace.model.events import Witness
 from csitrace.model.kinds import KIND_BY_NAME
 from csitrace.model.times import SECOND
 from csitrace.report.changes import Change, Follower
@@ -104,7 +105,15 @@ class Printer:
 
 def has_begun(state: State) -> bool:
     """Whether every kind of object, and every other source that was heard of, has told all there is, or why it cannot."""
-    told = [scope for (_, scope), source in state.sources.items() if source.listed or not source.up]
-    return (
-        len(told) == len(state.sources) and {scope.partition("/")[0] for scope in told} >= KIND_BY_NAME.keys()
-    )
+    return has_told(state) and all(_has_told(source) for source in state.sources.values())
+
+
+def has_told(state: State) -> bool:
+    """Whether Kubernetes has: each kind is listed, or it is known why it cannot be, in each place where it is looked for."""
+    told = [source for source in state.sources.values() if source.witness is Witness.KUBERNETES]
+    kinds = {source.scope.partition("/")[0] for source in told}
+    return kinds >= KIND_BY_NAME.keys() and all(_has_told(source) for source in told)
+
+
+def _has_told(source: SourceState) -> bool:
+    return source.listed or not source.up

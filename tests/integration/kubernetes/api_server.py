@@ -6,7 +6,11 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Self
 
+import msgspec
 from aiohttp import web
+
+from csitrace.model.kinds import KIND_BY_NAME, KINDS
+from csitrace.model.kubernetes import KubernetesObject
 
 INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
@@ -90,6 +94,15 @@ class ApiServer:
         self._publish("MODIFIED" if old else "ADDED", resource, obj)
         return obj
 
+    def load(self, obj: KubernetesObject) -> None:
+        """An object as it is, uid and all."""
+        self._version += 1
+        resource = KIND_BY_NAME[obj.kind].resource
+        fields = msgspec.to_builtins(obj)
+        fields["metadata"]["resourceVersion"] = str(self._version)
+        self.objects.setdefault(resource, {})[obj.full_name] = fields
+        self._publish("ADDED", resource, fields)
+
     def delete(self, resource: str, name: str, namespace: str = "shop") -> dict[str, Any]:
         self._version += 1
         obj = self.objects[resource].pop(f"{namespace}/{name}")
@@ -138,7 +151,7 @@ class ApiServer:
     def _publish(self, change: str, resource: str, obj: dict[str, Any]) -> None:
         self._history.append((self._version, change, resource, obj))
         for queue, (watched, namespace) in self._watchers.items():
-            if watched == resource and namespace in ("", obj["metadata"]["namespace"]):
+            if watched == resource and namespace in ("", obj["metadata"].get("namespace", "")):
                 queue.put_nowait(_line(change, obj))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -172,7 +185,7 @@ class ApiServer:
 
     def _selected(self, resource: str, namespace: str) -> Iterable[dict[str, Any]]:
         for obj in list(self.objects.get(resource, {}).values()):
-            if namespace in ("", obj["metadata"]["namespace"]):
+            if namespace in ("", obj["metadata"].get("namespace", "")):
                 yield obj
 
     def _list(self, resource: str, namespace: str, query: Any) -> web.Response:
@@ -225,17 +238,15 @@ class ApiServer:
             queue.put_nowait(_line("ERROR", status))
             queue.put_nowait(None)
         for version, change, changed, obj in self._history:
-            if version > since and changed == resource and namespace in ("", obj["metadata"]["namespace"]):
+            if (
+                version > since
+                and changed == resource
+                and namespace in ("", obj["metadata"].get("namespace", ""))
+            ):
                 queue.put_nowait(_line(change, obj))
 
 
-_KINDS = {
-    "pods": "Pod",
-    "persistentvolumeclaims": "PersistentVolumeClaim",
-    "events": "Event",
-    "leases": "Lease",
-    "persistentvolumes": "PersistentVolume",
-}
+_KINDS = {kind.resource: kind.name for kind in KINDS}
 
 
 def _line(change: str, obj: dict[str, Any]) -> bytes:
