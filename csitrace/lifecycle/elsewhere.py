@@ -8,8 +8,8 @@ _MULTI_ATTACH = "Multi-Attach error"
 
 
 def multi_attach(ctx: Context) -> EventFact | None:
-    """The refusal to attach, while the volume is attached elsewhere."""
-    if ctx.attachment is not None or not node_elsewhere(ctx):
+    """The refusal to attach it; it stands for a moment longer than the attachment that it speaks of."""
+    if ctx.attachment is not None:
         return None
     return ctx.last_event(("FailedAttachVolume",), _MULTI_ATTACH)
 
@@ -31,5 +31,6 @@ def users_elsewhere(ctx: Context, node_name: str) -> tuple[Use, ...]:
 
 def stays_elsewhere(ctx: Context) -> Use | None:
     """A pod that has it on the other node and is not asked to go: until it is, the volume will not move."""
-    users = users_elsewhere(ctx, node_elsewhere(ctx))
+    node = node_elsewhere(ctx)
+    users = users_elsewhere(ctx, node) if node else ()
     return next((use for use in users if not use.pod.is_terminating), None)

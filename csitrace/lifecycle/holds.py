@@ -46,9 +46,9 @@ def fuse_pod(ctx: Context) -> Hold | None:
 
 def attached_elsewhere(ctx: Context) -> Hold | None:
     """A volume that one node at a time may have is wanted on this node, and attached to another."""
-    if multi_attach(ctx) is None:
-        return None
     other = node_elsewhere(ctx)
+    if not other or multi_attach(ctx) is None:
+        return None
     if (use := stays_elsewhere(ctx)) is not None:
         command = f"kubectl -n {ctx.volume.namespace} describe pod {use.pod.name}"
         return Hold(f"pod {use.pod.name} uses it on {other}", f"pod {use.pod.name}", command=command)

@@ -50,6 +50,7 @@ class Judge:
             if volume is not None and self.concerns(volume):
                 self.volumes[key] = volume
                 self._heard_at[key] = event.observed_at
+                self._prove(volume, None)
                 for use in {id(use): use for use in (*volume.uses, standing(after, volume).use)}.values():
                     self._check_steps(after, volume, use, event.seq)
                 self._check_word(after, volume, event.observed_at, event.seq)
@@ -62,9 +63,14 @@ class Judge:
     def _say(self, seq: int, volume: Volume, sentence: str) -> None:
         self.wrong.append(f"after event {seq}, {volume.display_name}: {sentence}")
 
-    def _check_steps(self, state: State, volume: Volume, use: Use | None, seq: int) -> None:
+    def _prove(self, volume: Volume, use: Use | None) -> set[str]:
+        """What has been proved at any time, for a pod or for the volume as such."""
         proved = self._proved.setdefault((volume.key, use.pod_uid if use is not None else ""), set())
         proved |= self.seen.proved(volume, use)
+        return proved
+
+    def _check_steps(self, state: State, volume: Volume, use: Use | None, seq: int) -> None:
+        proved = self._prove(volume, use)
         views = ladder(state, volume, use)
         unseen = _done(views) - proved
         if unseen:

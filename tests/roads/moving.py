@@ -57,7 +57,12 @@ async def deployment_blocked(t: Traveller) -> None:
     await t.patch("deployment/app", _to(t.nodes[1]))
     second = await new_pod(t, first)
     await t.moment(
-        "refused", pod=second, done="1-9 15", failed="10", waits=("10", "attach/detach"), severity=Severity.STUCK
+        "refused",
+        pod=second,
+        done="1-9 15",
+        failed="10",
+        waits=("10", f"pod {first}"),
+        severity=Severity.STUCK,
     )
     await t.moment("refused", pod=first, done="1-17")
     await t.delete(f"pod/{first}")

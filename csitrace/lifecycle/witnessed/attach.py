@@ -20,7 +20,7 @@ def attach_needed(ctx: Context) -> Testimony | None:
         return told
     if (refused := multi_attach(ctx)) is not None and stays_elsewhere(ctx) is None:
         # Told as an error, and yet what a volume that moves waits for, as long as the other node lets go of it.
-        return moving(f"still attached to {node_elsewhere(ctx)}", refused.seq)
+        return moving(f"was attached to {node_elsewhere(ctx) or 'another node'} when it was tried", refused.seq)
     refused = ctx.last_event(("FailedAttachVolume",))
     if refused is not None:
         return complaint(refused)
