@@ -40,8 +40,6 @@ LATE_NS = 2 * SECOND
 
 Marks = Map[tuple[str, Witness], Mark]
 
-NOT_CSI_PREFIX = "kubernetes.io/"
-
 
 def assemble(state: State, key: str, event: TraceEvent) -> Volume | None:
     """The volume `key` as the state has it now; None where nothing speaks of it, or no CSI driver has a part in it."""
@@ -64,13 +62,6 @@ def assemble(state: State, key: str, event: TraceEvent) -> Volume | None:
     volume = _with_marks(state, volume, event)
     left = _anything_left(state, volume)
     return replace(volume, gone_at=None if left else volume.gone_at or event.occurred_at)
-
-
-def is_foreign(state: State, volume: Volume) -> bool:
-    """Whether another kind of volume than CSI's: an in-tree or local PV that was not migrated, or a class that makes such."""
-    if volume.pv is not None:
-        return volume.pv.spec.csi is None and not volume.pv.metadata.annotations.migrated_to
-    return volume.driver.startswith(NOT_CSI_PREFIX)
 
 
 def _identified(state: State, key: str, previous: Volume | None, event: TraceEvent) -> Volume | None:

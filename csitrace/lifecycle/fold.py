@@ -11,8 +11,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from csitrace.lifecycle import index
-from csitrace.lifecycle.assemble import assemble, is_foreign
+from csitrace.lifecycle.assemble import assemble
 from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted, fuse_unmounted
+from csitrace.lifecycle.left_out import reason_of
 from csitrace.lifecycle.machine import check_call
 from csitrace.lifecycle.paths import StagingPath, parse_path
 from csitrace.lifecycle.retention import hand_over, keep_calls, note_gone
@@ -69,11 +70,12 @@ def fold(state: State, event: TraceEvent) -> State:
 
 def _assembled(state: State, key: str, event: TraceEvent) -> State:
     volume = assemble(state, key, event)
-    if volume is None or is_foreign(state, volume):
+    reason = reason_of(state, volume) if volume is not None else None
+    if volume is None or reason is not None:
         known = key in state.volumes
         state = replace(state, volumes=state.volumes.delete(key)) if known else state
-        if volume is not None and volume.gone_at is None and key not in state.others:
-            return replace(state, others=state.others.set(key, None))
+        if volume is not None and volume.gone_at is None and reason is not None:
+            return replace(state, others=state.others.set(key, reason))
         if (volume is None or volume.gone_at is not None) and key in state.others:
             return replace(state, others=state.others.delete(key))
         return state

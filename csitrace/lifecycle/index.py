@@ -51,6 +51,7 @@ OF_KIND = "of kind"  # kind -> uids, for the kinds that describe the cluster rat
 DRIVER_PODS = "driver pods"  # "" -> uids of the pods that look like a part of a CSI driver
 FEEDS_OF = "feeds of"  # driver -> {scope of a feed: whether it has told calls of the Controller service}
 FUSE_PODS_OF = "fuse pods of"  # subject -> uids of the pods that say they run the volume's FUSE daemon
+PLAIN_PODS = "plain pods"  # "" -> uids of the pods that have neither a claim nor an inline CSI volume
 FUSE_OF = "fuse of"  # volume id -> (node name, connection)
 
 Link = tuple[str, str, Any, Any]  # relation, key, member, detail
@@ -281,6 +282,8 @@ def _pod_links(pod: Pod) -> Iterator[Link]:
         yield DRIVER_PODS, "", pod.uid, None
     if served := fuse_subject(pod):
         yield FUSE_PODS_OF, served, pod.uid, None
+    if not any(claim_name(pod, volume) or volume.csi is not None for volume in pod.spec.volumes):
+        yield PLAIN_PODS, "", pod.uid, None
     for volume in pod.spec.volumes:
         if name := claim_name(pod, volume):
             yield PODS_OF_CLAIM, f"{pod.namespace}/{name}", pod.uid, volume.name

@@ -253,9 +253,7 @@ class State(msgspec.Struct, frozen=True):
     links: Map[tuple[str, str], Map[Any, Any]] = EMPTY  # one-to-many relations, see `index`
     calls: Map[str, tuple[Call, ...]] = EMPTY  # by subject (`index.subject`), oldest first, bounded
     in_flight: Map[tuple[str, int], str] = EMPTY  # (instance, call id) -> subject
-    others: Map[str, None] = (
-        EMPTY  # keys of claims and PVs that no CSI driver serves: recognised, left out, counted
-    )
+    others: Map[str, str] = EMPTY  # keys of claims and PVs that are none of ours -> why (`left_out.Reason`)
     gone: tuple[str, ...] = ()  # keys of volumes that are gone, oldest first, bounded
     changed_keys: tuple[str, ...] = ()  # volumes that the last event may have changed
     anomalies: tuple[Anomaly, ...] = ()  # bounded, oldest first
