@@ -7,10 +7,15 @@ from csitrace.model.events import (
     FuseCounted,
     FuseObserved,
     FuseOpSampled,
+    ListCompleted,
     MountAppeared,
     MountVanished,
     RpcFinished,
     RpcStarted,
+    SourceDown,
+    SourceGap,
+    SourceUp,
+    Witness,
 )
 from csitrace.model.fuse import DaemonStatus, OpCount
 from csitrace.model.mounts import Mount
@@ -118,7 +123,15 @@ fuse_observed = st.builds(
     aborted=st.booleans(),
     daemon=st.none() | daemons,
 )
+witnesses = st.sampled_from(Witness)
+health: st.SearchStrategy[FeedBody] = st.one_of(
+    st.builds(SourceUp, witness=witnesses, scope=texts, detail=texts, instance=texts, formerly=texts),
+    st.builds(SourceDown, witness=witnesses, scope=texts, reason=texts, denied=st.booleans()),
+    st.builds(SourceGap, witness=witnesses, scope=texts, reason=texts, lost=st.none() | numbers),
+    st.builds(ListCompleted, witness=witnesses, scope=texts, count=numbers),
+)
 bodies: st.SearchStrategy[FeedBody] = st.one_of(
+    health,
     rpc_started,
     rpc_finished,
     st.builds(MountAppeared, node_name=names, mount=mounts),
