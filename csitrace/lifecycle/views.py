@@ -124,3 +124,4 @@ class WitnessView:
     total: int
     last_at: int | None
     problems: tuple[str, ...] = ()  # "VolumeAttachment: may not list …"
+    silent: tuple[tuple[str, int], ...] = ()  # (scope, when it was last heard), the longest silent first

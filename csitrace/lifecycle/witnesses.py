@@ -31,6 +31,7 @@ def witness_views(state: State) -> tuple[WitnessView, ...]:
         problems = sorted(
             f"{source.scope}: {source.reason or 'not heard yet'}" for source in sources if not source.up
         )
+        silent = sorted((source.last_at, source.scope) for source in sources if not source.up)
         views.append(
             WitnessView(
                 witness,
@@ -38,6 +39,7 @@ def witness_views(state: State) -> tuple[WitnessView, ...]:
                 len(sources),
                 max((source.last_at for source in sources), default=None),
                 tuple(problems),
+                tuple((scope, at) for at, scope in silent),
             )
         )
     return tuple(views)
