@@ -46,6 +46,13 @@ class Context:
         return self.volume.pv
 
     @property
+    def pv_name(self) -> str:
+        """The PV's name, also where only the claim that is bound to it may be read; "" where there is none yet."""
+        if self.pv is not None:
+            return self.pv.name
+        return self.claim.spec.volume_name if self.claim is not None else ""
+
+    @property
     def pod(self) -> Pod | None:
         return self.use.pod if self.use is not None else None
 
@@ -287,7 +294,7 @@ class Context:
             return False
         names = [
             self.volume.volume_id,
-            self.pv.name if self.pv else "",
+            self.pv_name,
             self.use.volume_name if self.use else "",
         ]
         return 'volume "' not in event.message or any(f'"{name}"' in event.message for name in names if name)

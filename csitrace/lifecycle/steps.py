@@ -182,17 +182,17 @@ FORWARD: tuple[Step, ...] = (
         "the scheduler to bind the pod",
     ),
     Step(
-        "10", ATTACH, "attach needed", _AD, {K: attach.attach_needed}, (_VA,),
+        "10", ATTACH, "attach needed", _AD, {K: attach.attach_needed}, (_VA, _PV),
         "the attach/detach controller to see the pod's need", not_applicable=_no_attach, proved_by=("11", "14"),
         doubt=_attach_doubt,
     ),
     Step(
-        "11", ATTACH, "VolumeAttachment created", _AD, {K: attach.attachment_created}, (_VA,),
+        "11", ATTACH, "VolumeAttachment created", _AD, {K: attach.attachment_created}, (_VA, _PV),
         "the attach/detach controller to create it", not_applicable=_no_attach, proved_by=("14", "16a", "16b"),
         doubt=_attach_doubt,
     ),
     Step(
-        "12", ATTACH, "attacher sees it", _ATTACHER, {K: attach.attacher_saw}, (_VA,),
+        "12", ATTACH, "attacher sees it", _ATTACHER, {K: attach.attacher_saw}, (_VA, _PV),
         "external-attacher to take it up", not_applicable=_no_attach, proved_by=("13", "14"),
         doubt=_attach_doubt,
     ),
@@ -202,10 +202,10 @@ FORWARD: tuple[Step, ...] = (
             K: attach.controller_published_claimed,
             D: call_answered("ControllerPublishVolume", "ControllerUnpublishVolume"),
         },
-        (_VA,), "the driver to attach the volume", (D, K), _no_controller_publish, ("14",), _controller_publish_doubt,
+        (_VA, _PV), "the driver to attach the volume", (D, K), _no_controller_publish, ("14",), _controller_publish_doubt,
     ),
     Step(
-        "14", ATTACH, "attached", _ATTACHER, {K: attach.attached}, (_VA,),
+        "14", ATTACH, "attached", _ATTACHER, {K: attach.attached}, (_VA, _PV),
         "external-attacher to report it", not_applicable=_no_attach, proved_by=("16a", "16b", "17"),
         doubt=_attach_doubt,
     ),

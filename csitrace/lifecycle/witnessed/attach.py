@@ -20,7 +20,9 @@ def attach_needed(ctx: Context) -> Testimony | None:
         return told
     if (refused := multi_attach(ctx)) is not None and stays_elsewhere(ctx) is None:
         # Told as an error, and yet what a volume that moves waits for, as long as the other node lets go of it.
-        return moving(f"was attached to {node_elsewhere(ctx) or 'another node'} when it was tried", refused.seq)
+        return moving(
+            f"was attached to {node_elsewhere(ctx) or 'another node'} when it was tried", refused.seq
+        )
     refused = ctx.last_event(("FailedAttachVolume",))
     if refused is not None:
         return complaint(refused)
@@ -39,7 +41,8 @@ def attachment_created(ctx: Context) -> Testimony | None:
 def attacher_saw(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is None:
-        return None
+        told = _newest_unseen(ctx)  # a driver's error came through external-attacher
+        return _claims_event(told) if told is not None and "rpc error" in told.event.message else None
     finalizer = next((name for name in va.metadata.finalizers if name.startswith("external-attacher/")), "")
     if finalizer:
         return claims(finalizer, ctx.attachment_seq)
@@ -87,7 +90,9 @@ def _told_by_event(ctx: Context) -> Testimony | None:
 
 
 def _newest_unseen(ctx: Context) -> EventFact | None:
-    return ctx.last_event(ATTACH_EVENTS) if ctx.silence("VolumeAttachment") else None
+    """The newest Event about attaching, where a VolumeAttachment, or whose PV it is for, may not be read."""
+    unseen = ctx.silence("VolumeAttachment") or (ctx.pv is None and ctx.silence("PersistentVolume"))
+    return ctx.last_event(ATTACH_EVENTS) if unseen else None
 
 
 def _claims_event(fact: EventFact) -> Testimony:

@@ -47,10 +47,10 @@ _FOREIGN = frozenset(kind.resource for kind in KINDS if kind not in OWN)
 
 CASES: tuple[Case, ...] = (
     Case("nothing", heard=True),
-    Case("agents (or the right to forward a port to them)"),
-    *(Case(kind.resource, frozenset({kind.resource})) for kind in KINDS),
-    Case("everything cluster-scoped", _CLUSTER_SCOPED),
-    Case("all but `rbac -n shop`", _FOREIGN, narrow=True),
+    Case("agents, or the right to forward a port to them"),
+    *(Case(kind.resource, frozenset({kind.resource}), heard=True) for kind in KINDS),
+    Case("everything cluster-scoped", _CLUSTER_SCOPED, heard=True),
+    Case("all but the Role of its namespace, also agents", _FOREIGN, narrow=True),
 )
 
 MOMENTS = ("in use", "attach is refused", "cannot be provisioned")
