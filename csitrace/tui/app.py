@@ -7,14 +7,19 @@ from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.command import Provider
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 from csitrace.errors import CsitraceError
 from csitrace.lifecycle.filter import parse_volume_filter
+from csitrace.tui.driver import DriverScreen
+from csitrace.tui.drivers import DriversScreen
 from csitrace.tui.frames import Frames
 from csitrace.tui.help import HelpScreen
 from csitrace.tui.keys import Scope, bindings
+from csitrace.tui.node import NodeScreen
+from csitrace.tui.nodes import NodesScreen
 from csitrace.tui.palette import KeyCommands
+from csitrace.tui.places import Place, Wanted
 from csitrace.tui.screen import WatchScreen
 from csitrace.tui.volume import VolumeScreen
 from csitrace.tui.volumes import VolumesScreen
@@ -22,12 +27,21 @@ from csitrace.tui.watched import Watched
 
 TICK_SECONDS = 1.0
 
+_SCREENS: dict[Place, Callable[[Watched, str], WatchScreen]] = {
+    Place.VOLUME: VolumeScreen,
+    Place.DRIVER: DriverScreen,
+    Place.NODE: NodeScreen,
+    Place.VOLUMES: lambda watched, text: VolumesScreen(watched, parse_volume_filter(text)),
+}
+_LISTS: dict[str, Callable[[Watched], WatchScreen]] = {"drivers": DriversScreen, "nodes": NodesScreen}
+
 
 class CsitraceApp(App[None]):
     """Draws `watched` until the user leaves.
 
     `take_in` brings the facts in and is run as long as the screen is open. `filter_text` is the list's first filter;
-    `FilterError` when it is wrong. `failure` is why the program ended, when it was not the user's wish.
+    `FilterError` when it is wrong. `hint`: what to look at, said over the list of volumes. `failure` is why the program ended,
+    when it was not the user's wish.
     """
 
     TITLE = "csitrace"
@@ -36,7 +50,11 @@ class CsitraceApp(App[None]):
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = App.COMMANDS | {KeyCommands}
 
     def __init__(
-        self, watched: Watched, take_in: Callable[[], Awaitable[None]] | None = None, filter_text: str = ""
+        self,
+        watched: Watched,
+        take_in: Callable[[], Awaitable[None]] | None = None,
+        filter_text: str = "",
+        hint: str = "",
     ) -> None:
         super().__init__()
         self.watched = watched
@@ -44,9 +62,10 @@ class CsitraceApp(App[None]):
         self.failure: CsitraceError | None = None
         self.frames = Frames(self._paint, self._later, monotonic)
         self._first_filter = parse_volume_filter(filter_text)
+        self._hint = hint
 
     def get_default_screen(self) -> Screen[None]:
-        return VolumesScreen(self.watched, self._first_filter)
+        return VolumesScreen(self.watched, self._first_filter, self._hint)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
@@ -102,6 +121,23 @@ class CsitraceApp(App[None]):
     def action_mark(self) -> None:
         self.watched.mark("")
         self.notify("Marked.")
+
+    def on_wanted(self, wanted: Wanted) -> None:
+        """Go where the user wants, on top of where they are: Esc leads back."""
+        if not wanted.name:
+            self.clear_notifications()
+            self.notify("There is none.")
+            return
+        self.push_screen(_SCREENS[wanted.place](self.watched, wanted.name))
+
+    def action_list(self, name: str) -> None:
+        """One of the three lists, with nothing below it but the list of volumes."""
+        if isinstance(self.screen, ModalScreen):
+            return
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        if name in _LISTS:
+            self.push_screen(_LISTS[name](self.watched))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):

@@ -6,6 +6,7 @@ from textual import events
 from textual.geometry import Size
 from textual.strip import Strip
 
+from csitrace.tui.keys import Scope, bindings
 from csitrace.tui.lines import Line
 from csitrace.tui.toned import TonedView
 
@@ -13,8 +14,10 @@ DrawLines = Callable[[int, int], list[Line]]
 """Draws at a time (ns) into a width (cells)."""
 
 
-class Block(TonedView):
-    """Shows what a drawing function returns. Lines that did not change are not drawn again."""
+class Block(TonedView, inherit_bindings=False):
+    """Shows what a drawing function returns; lines that did not change are not drawn again. It scrolls by the keys of lists."""
+
+    BINDINGS = bindings(Scope.TABLE)
 
     def __init__(
         self,
@@ -48,6 +51,18 @@ class Block(TonedView):
         for y, (old, new) in enumerate(zip(before, self._lines, strict=True)):
             if old != new:
                 self.refresh_line(y)
+
+    def action_move(self, count: int) -> None:
+        self.scroll_relative(y=count, animate=False)
+
+    def action_page(self, count: int) -> None:
+        self.scroll_relative(y=count * max(self.size.height - 1, 1), animate=False)
+
+    def action_first(self) -> None:
+        self.scroll_home(animate=False)
+
+    def action_last(self) -> None:
+        self.scroll_end(animate=False)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self._draw(self._now, width)) if self._draw is not None else 0

@@ -1,16 +1,14 @@
-"""What a list without rows says: why there is nothing, and what would make something appear."""
+"""What the list of volumes says when there are none: why there is nothing, and what would make something appear."""
 
 from csitrace.lifecycle.views import WitnessView
 from csitrace.model.events import Witness
-from csitrace.tui.header import WITNESS_NAMES
+from csitrace.tui.header import WITNESS_NAMES, folded
 from csitrace.tui.lines import Line, Tone, line
 from csitrace.tui.watched import Overview
 
 
-def empty_lines(overview: Overview, filter_text: str) -> list[Line]:
-    """The text in place of rows: filtered away, nothing heard, or nothing there."""
-    if overview.rows:
-        return _all_filtered(len(overview.rows), filter_text)
+def no_volumes_lines(overview: Overview) -> list[Line]:
+    """The text in place of rows: nothing heard, or nothing there."""
     kubernetes = [view for view in overview.witnesses if view.witness is Witness.KUBERNETES]
     if any(view.total and not view.up for view in kubernetes):
         return [*_not_heard(overview.witnesses), *_problems(overview.witnesses)]
@@ -29,14 +27,6 @@ def empty_lines(overview: Overview, filter_text: str) -> list[Line]:
             line(f"{count:,} other volume{'s are' if count > 1 else ' is'} not served by CSI and left out."),
         ]
     return [*lines, *_problems(overview.witnesses)]
-
-
-def _all_filtered(count: int, filter_text: str) -> list[Line]:
-    return [
-        line(("No volume matches the filter ", Tone.STRONG), (filter_text, Tone.UNKNOWN)),
-        line(),
-        line(f"It hides {count:,} volume{'s' if count != 1 else ''}. Esc shows all again, / changes it."),
-    ]
 
 
 def _not_heard(witnesses: tuple[WitnessView, ...]) -> list[Line]:
@@ -65,8 +55,8 @@ _WITHOUT_ANSWER = (
 
 
 def _problems(witnesses: tuple[WitnessView, ...]) -> list[Line]:
-    """Every scope that is not heard, with the reason."""
-    told = [(WITNESS_NAMES[view.witness], problem) for view in witnesses for problem in view.problems]
+    """The scopes that are not heard, one line for each reason."""
+    told = [(WITNESS_NAMES[view.witness], problem) for view in witnesses for problem in folded(view.problems)]
     if not told:
         return []
     heading = line(("Not heard:", Tone.UNKNOWN))

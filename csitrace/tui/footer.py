@@ -16,8 +16,14 @@ class Footer(Block):
         self.held = False
 
     def _words(self) -> list[tuple[Key, str]]:
-        words = ((key, key.held if self.held else key.label) for key in self._keys)
-        return [(key, word) for key, word in words if word]
+        """What fits: keys that may be left out come in by their rank, as long as there is room."""
+        words = [(key, word) for key in self._keys if (word := key.held if self.held else key.label)]
+        shown = [key for key, _ in words if not key.spare]
+        for key, _ in sorted(words, key=lambda each: each[0].spare):
+            wider = [(other, word) for other, word in words if other in shown or other is key]
+            if key.spare and _width(wider) <= self.size.width:
+                shown.append(key)
+        return [(key, word) for key, word in words if key in shown]
 
     def _lines_of_keys(self, now: int, width: int) -> list[Line]:
         spans: list[Span] = []
@@ -32,3 +38,7 @@ class Footer(Block):
             if left <= event.x < right:
                 self.app.simulate_key(key.keys.partition(",")[0])
             left = right
+
+
+def _width(words: list[tuple[Key, str]]) -> int:
+    return sum(len(key.shown) + len(word) + 3 for key, word in words) - 1

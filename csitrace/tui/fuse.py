@@ -12,7 +12,7 @@ from csitrace.tui.text import clock_text, latency_text, moment_text, seconds_tex
 from csitrace.tui.watched import Detail
 
 _LABEL = 10
-_PROCESS_STATES = {
+PROCESS_STATES = {
     "R": "running",
     "S": "sleeping",
     "D": "in uninterruptible sleep",
@@ -107,7 +107,7 @@ def _daemon(connection: FuseState, now: int) -> Line:
     who = f"{daemon.name or 'process'} (pid {daemon.pid})"
     if daemon.exited:
         return line(("✗ ", Tone.BAD), (f"{who} {daemon.exited}", Tone.BAD))
-    words = [_PROCESS_STATES.get(daemon.state, daemon.state) or "state unknown"]
+    words = [PROCESS_STATES.get(daemon.state, daemon.state) or "state unknown"]
     if daemon.started_at is not None:
         words.append(f"up {seconds_text(now - daemon.started_at)}")
     if daemon.cpu_ns is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from csitrace.lifecycle.views import Severity, VolumeRow, WitnessView
 from csitrace.model.events import Witness
 from csitrace.model.times import SECOND
-from csitrace.tui.lines import Line, Span, Tone, fit, line, width_of
+from csitrace.tui.lines import Line, Span, Tone, fit, line, shorten_middle, width_of
 from csitrace.tui.text import clock_text, seconds_text
 from csitrace.tui.watched import Overview, Playhead
 
@@ -26,7 +26,7 @@ _QUIET_NS = 5 * SECOND
 def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
     """Both lines of the header."""
     mode = mode_line(overview.playhead, overview.stale_since)
-    counts = counts_line(overview.rows)
+    counts = line(counts_line(overview.rows), others_line(overview.other_volumes))
     title = line(" csitrace  ", (overview.title, Tone.STRONG), "  ")
     first = line(title, counts)
     if width_of(first) + width_of(mode) + 2 > width:
@@ -57,21 +57,43 @@ def counts_line(rows: Iterable[VolumeRow]) -> Line:
     return line(*parts)
 
 
+def others_line(count: int) -> Line:
+    """How many volumes are left out because CSI has no part in them, or only by a translation in Kubernetes."""
+    return line((f"   {count:,} not CSI", Tone.DIM)) if count else ()
+
+
 def witnesses_line(overview: Overview, now: int, width: int) -> Line:
     parts: list[Span | str | Line] = [" "]
     for view in overview.witnesses:
         parts += [witness_line(view, now), "   "]
     whole = line(*parts)
-    problem = next((problem for view in overview.witnesses for problem in view.problems), "")
-    count = sum(len(view.problems) for view in overview.witnesses)
-    if problem:
-        more = f" (and {count - 1} more)" if count > 1 else ""
-        whole = line(whole, (f"{problem}{more}", Tone.UNKNOWN))
+    problems = [problem for view in overview.witnesses for problem in folded(view.problems)]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        whole = line(whole, (f"{problems[0]}{more}", Tone.UNKNOWN))
     return fit(whole, width)
 
 
+def folded(problems: Iterable[str], shown: int = 1) -> list[str]:
+    """`scope: reason` lines, those of one reason as one: `Pod and 9 more: connection refused`. The reason of most comes first."""
+    scopes: dict[str, list[str]] = {}
+    for problem in problems:
+        scope, _, reason = problem.partition(": ")
+        scopes.setdefault(reason or problem, []).append(scope)
+    ranked = sorted(scopes.items(), key=lambda item: -len(item[1]))
+    return [f"{_some(names, shown)}: {reason}" for reason, names in ranked]
+
+
+def _some(names: list[str], shown: int) -> str:
+    """All names where there are few, else the first and how many more."""
+    few = shown + 1
+    if len(names) <= few:
+        return " and ".join(names)
+    return f"{', '.join(names[:shown])} and {len(names) - shown} more"
+
+
 def witness_line(view: WitnessView, now: int) -> Line:
-    """`kubernetes ● 3s`: heard on all it was asked for, and for how long silent; `nodes ▲ 11/12` where not on all."""
+    """`kubernetes ● 3s`: heard on all it was asked for, and for how long not; `nodes ▲ 11/12 (n7 silent 40s)`: not on all."""
     name = WITNESS_NAMES[view.witness]
     if not view.total:
         return line((f"{name} – not asked", Tone.DIM))
@@ -81,4 +103,14 @@ def witness_line(view: WitnessView, now: int) -> Line:
         count = "" if view.witness is Witness.KUBERNETES else f" {view.up}/{view.total}"
         return line(f"{name} ", ("●", Tone.GOOD), f"{count}{age}")
     tone = Tone.UNKNOWN if view.up else Tone.BAD
-    return line(f"{name} ", (f"{'▲' if view.up else '✗'} {view.up}/{view.total}{age}", tone))
+    who = _silent(view, now) if view.witness is not Witness.KUBERNETES else ""
+    return line(f"{name} ", (f"{'▲' if view.up else '✗'} {view.up}/{view.total}{who or age}", tone))
+
+
+def _silent(view: WitnessView, now: int) -> str:
+    """Which of a witness's scopes has been silent longest: ` (n7 silent 40s, +2)`."""
+    if not view.silent:
+        return ""
+    scope, at = view.silent[0]
+    more = f", +{len(view.silent) - 1}" if len(view.silent) > 1 else ""
+    return f" ({shorten_middle(scope, 16)} silent {seconds_text(now - at)}{more})"

@@ -1,38 +1,21 @@
 """Help: the keys, the signs and the filter language, from the tables that define them."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
-from csitrace.lifecycle.filter import VOLUME_FIELDS
-from csitrace.model.events import Stamp, Witness
+from csitrace.lifecycle.drivers import DRIVER_FIELDS
+from csitrace.lifecycle.filter import VOLUME_FIELDS, Field
+from csitrace.lifecycle.nodes import NODE_FIELDS
 from csitrace.tui.block import Block
 from csitrace.tui.keys import Scope, keys_of
+from csitrace.tui.legend import LEGEND
 from csitrace.tui.lines import Line, Tone, fit, line, wrap
-from csitrace.tui.signs import (
-    PHASE_LETTERS,
-    SEVERITY,
-    SEVERITY_WORDS,
-    STAMP,
-    STATUS,
-    STATUS_WORDS,
-    WITNESS_LETTERS,
-)
 
 _LEFT = 14
-
-_WHO = {
-    Witness.KUBERNETES: "the cluster's objects show",
-    Witness.DRIVER: "the driver was asked and answered",
-    Witness.KERNEL: "the node's kernel shows",
-}
-
-_STAMPS = {
-    Stamp.SERVER: "the server's own time, in whole seconds",
-    Stamp.INFERRED: "concluded from other facts: nobody saw it happen",
-}
 
 
 class HelpScreen(ModalScreen[None]):
@@ -57,34 +40,21 @@ def help_lines(now: int, width: int) -> list[Line]:
         lines += _section(
             str(scope), [(line((key.shown, Tone.STRONG)), key.meaning) for key in keys_of(scope)], width
         )
-    severities = [
-        (line(sign), SEVERITY_WORDS[severity]) for severity, sign in SEVERITY.items() if sign[0].strip()
-    ]
-    lines += _section("Signs before a volume", severities, width)
-    lines += _section(
-        "Signs of phases and steps",
-        [(line(sign), STATUS_WORDS[status]) for status, sign in STATUS.items()],
-        width,
-    )
-    phases = ("CREATED: exists remotely", "NODE_READY: the node can see it", "VOL_READY: mounted on the node",
-              "PUBLISHED: mounted into the pod")  # fmt: skip
-    lines += _section(
-        "Phases", [(line(letter), text) for letter, text in zip(PHASE_LETTERS, phases, strict=True)], width
-    )
-    letters = [(line(letter), f"what {_WHO[witness]}") for witness, letter in WITNESS_LETTERS.items()]
-    lines += _section("Witnesses", letters, width)
-    stamps = [(line(sign), _STAMPS[stamp]) for stamp, sign in STAMP.items() if sign]
-    lines += _section("Before a time", stamps, width)
-    fields = [
-        (line((name, Tone.STRONG)), f"{field.meaning} ({field.kind.value})")
-        for name, field in VOLUME_FIELDS.items()
-    ]
+    for title, signs in LEGEND:
+        lines += _section(title, [(line(sign), meaning) for sign, meaning in signs], width)
     lines += _section("Filter", [
         (line("words"), "are looked for in all names; field:value, field>value; and, or, not, ( )"),
         (line("example"), "driver:ebs and stuck>30s and not ns:dev"),
-        *fields,
     ], width)  # fmt: skip
-    return lines
+    lines += _section("Fields of volumes", _fields(VOLUME_FIELDS), width)
+    lines += _section("Fields of drivers", _fields(DRIVER_FIELDS), width)
+    return lines + _section("Fields of nodes", _fields(NODE_FIELDS), width)
+
+
+def _fields(fields: Mapping[str, Field[Any]]) -> list[tuple[Line, str]]:
+    return [
+        (line((name, Tone.STRONG)), f"{field.meaning} ({field.kind.value})") for name, field in fields.items()
+    ]
 
 
 def _section(title: str, rows: list[tuple[Line, str]], width: int) -> list[Line]:

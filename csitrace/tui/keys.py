@@ -11,15 +11,19 @@ class Scope(StrEnum):
     """Where a key works."""
 
     EVERYWHERE = "Everywhere"
-    TABLE = "In every list"
+    TABLE = "In every list and text"
     VOLUMES = "List of volumes"
     VOLUME = "One volume"
+    DRIVERS = "List of drivers"
+    DRIVER = "One driver"
+    NODES = "List of nodes"
+    NODE = "One node"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """`keys`: Textual's names, with commas; `shown`: what people call them; `label`: the footer's word, empty: not in it;
-    `held`: the same while the screen is paused."""
+    `held`: the same while the screen is paused; `spare`: only where the footer has room, those with the least first."""
 
     scope: Scope
     keys: str
@@ -28,16 +32,64 @@ class Key:
     meaning: str
     label: str = ""
     held: str = ""
+    spare: int = 0
+
+
+def _list_keys(scope: Scope, noun: str, orders: str) -> tuple[Key, ...]:
+    return (
+        Key(scope, "enter", "Enter", "open", f"open the {noun} under the cursor", "open", "open"),
+        Key(
+            scope,
+            "slash",
+            "/",
+            "filter",
+            "filter the list; Esc in the filter takes the change back",
+            "filter",
+        ),
+        Key(scope, "escape,backspace", "Esc", "back", "undo the filter, or back", "back", "back"),
+        Key(
+            scope,
+            "v",
+            "v",
+            "volumes",
+            f"list the volumes of the {noun} under the cursor",
+            "volumes",
+            "volumes",
+        ),
+        Key(
+            scope,
+            "n",
+            "n",
+            "next_problem",
+            f"go to the next {noun} with something wrong or unknown",
+            "problem",
+            spare=2,
+        ),
+        Key(scope, "s", "s", "sort", f"sort by the next of: {orders}", "sort", spare=3),
+    )
+
+
+def _place_keys(scope: Scope, noun: str, other: str) -> tuple[Key, ...]:
+    return (
+        Key(scope, "escape,backspace", "Esc", "back", "back", "back", "back"),
+        Key(scope, "enter", "Enter", "open", f"open the {other} under the cursor", other, other),
+        Key(scope, "v", "v", "volumes", f"list the volumes of this {noun}", "volumes", "volumes"),
+        Key(scope, "tab", "Tab", "part", "the next part of the screen gets the arrow keys", "part"),
+    )
 
 
 KEYS: tuple[Key, ...] = (
     Key(Scope.VOLUMES, "enter", "Enter", "open", "open the volume under the cursor", "open", "open"),
     Key(Scope.VOLUMES, "slash", "/", "filter", "filter the list; Esc in the filter takes the change back", "filter"),
-    Key(Scope.VOLUMES, "escape", "Esc", "clear_filter", "show all volumes again"),
+    Key(Scope.VOLUMES, "escape", "Esc", "back", "undo the filter: all volumes again, or back to where the list was opened from"),
     Key(Scope.VOLUMES, "n", "n", "next_problem", "go to the next volume that is stuck, slow or unknown", "problem"),
-    Key(Scope.VOLUMES, "s", "s", "sort", "sort by the next of: worst, name, time in step, operations", "sort"),
+    Key(Scope.VOLUMES, "s", "s", "sort", "sort by the next of: worst, name, time in step, operations", "sort", spare=2),
     Key(Scope.VOLUMES, "y", "y", "copy", "copy the command to run next (works over SSH)"),
+    Key(Scope.VOLUMES, "d", "d", "driver", "open the volume's driver"),
+    Key(Scope.VOLUMES, "o", "o", "node", "open the node the volume is on"),
     Key(Scope.VOLUME, "escape,backspace", "Esc", "back", "back to the list", "back", "back"),
+    Key(Scope.VOLUME, "d", "d", "driver", "open the volume's driver"),
+    Key(Scope.VOLUME, "o", "o", "node", "open the node of the pod that is looked at"),
     Key(Scope.VOLUME, "tab", "Tab", "pane_by(1)", "next pane", "pane"),
     Key(Scope.VOLUME, "shift+tab", "Shift+Tab", "pane_by(-1)", "previous pane"),
     Key(Scope.VOLUME, "1", "1", "pane(0)", "Why: the verdict, its evidence, what to run"),
@@ -51,6 +103,10 @@ KEYS: tuple[Key, ...] = (
     Key(Scope.VOLUME, "p", "p", "next_pod", "look at the next pod that uses the volume"),
     Key(Scope.VOLUME, "b", "b", "way_back", "Steps: the way in, or the way back (unpublish … delete)"),
     Key(Scope.VOLUME, "slash", "/", "filter", "Events: show the facts that match"),
+    *_list_keys(Scope.DRIVERS, "driver", "worst, name, number of volumes"),
+    *_place_keys(Scope.DRIVER, "driver", "node"),
+    *_list_keys(Scope.NODES, "node", "worst, name, number of volumes, latest change of Ready"),
+    *_place_keys(Scope.NODE, "node", "driver"),
     Key(Scope.TABLE, "up,k", "↑ k", "move(-1)", "one line up"),
     Key(Scope.TABLE, "down,j", "↓ j", "move(1)", "one line down"),
     Key(Scope.TABLE, "pageup,ctrl+b", "PgUp", "page(-1)", "one page up"),
@@ -62,6 +118,9 @@ KEYS: tuple[Key, ...] = (
     Key(Scope.EVERYWHERE, "right_square_bracket", "]", "step(1)", "one fact forward", held="on"),
     Key(Scope.EVERYWHERE, "left_curly_bracket", "{", "change(-1)", "back to the previous change of a stage", held="stage"),
     Key(Scope.EVERYWHERE, "right_curly_bracket", "}", "change(1)", "forward to the next change of a stage", held="stage"),
+    Key(Scope.EVERYWHERE, "V", "V", "list('volumes')", "the list of all volumes"),
+    Key(Scope.EVERYWHERE, "D", "D", "list('drivers')", "the list of CSI drivers", "drivers", spare=1),
+    Key(Scope.EVERYWHERE, "N", "N", "list('nodes')", "the list of nodes", "nodes", spare=1),
     Key(Scope.EVERYWHERE, "m", "m", "mark", "set a mark: a note in the history"),
     Key(Scope.EVERYWHERE, "question_mark", "?", "help", "this help", "help", "help"),
     Key(Scope.EVERYWHERE, "ctrl+p", "Ctrl+P", "command_palette", "palette: everything by name, and themes"),
@@ -76,20 +135,3 @@ def keys_of(*scopes: Scope) -> Iterator[Key]:
 def bindings(*scopes: Scope) -> list[BindingType]:
     """Textual's bindings for the keys of these scopes."""
     return [Binding(key.keys, key.action, key.meaning, show=False) for key in keys_of(*scopes)]
-
-
-def markdown() -> str:
-    """The text of docs/keys.md."""
-    parts = ["# Keys of the watch screen\n"]
-    for scope in Scope:
-        rows = "\n".join(f"| `{key.shown}` | {key.meaning} |" for key in keys_of(scope))
-        parts.append(f"\n## {scope}\n\n| key | does |\n|---|---|\n{rows}\n")
-    parts.append(
-        "\nThe mouse works, too: a click moves the cursor, a double click opens, the wheel scrolls, panes and keys in the "
-        "footer can be clicked.\n"
-    )
-    return "".join(parts)
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

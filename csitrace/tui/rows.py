@@ -1,11 +1,10 @@
-"""The list of volumes: its columns, its orders, and which rows it shows."""
+"""The list of volumes: its columns and its orders."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from csitrace.lifecycle.filter import Filter
 from csitrace.lifecycle.views import Severity, VolumeRow
+from csitrace.tui.arrangement import Order
 from csitrace.tui.columns import Column
 from csitrace.tui.lines import Line, Tone, line, shorten_middle
 from csitrace.tui.signs import PHASE_LETTERS, SEVERITY, phase_strip
@@ -84,65 +83,21 @@ COLUMNS: tuple[Column[VolumeRow], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A way to sort the list; what is gone comes last in each. `key` depends on the row alone, not on the time."""
-
-    name: str
-    key: Callable[[VolumeRow], Any]
-
-
 _NEVER = 1 << 62
 
-ORDERS: tuple[Order, ...] = (
-    Order("worst first", lambda row: (-row.severity, _NEVER if row.since is None else row.since, row.display_name, row.key)),
-    Order("name", lambda row: (row.display_name, row.key)),
-    Order("longest in its step", lambda row: (_NEVER if row.since is None else row.since, row.display_name, row.key)),
-    Order("most operations", lambda row: (-(row.ops_per_second or 0), row.display_name, row.key)),
-)  # fmt: skip
+
+def _order(name: str, key: Callable[[VolumeRow], tuple[Any, ...]]) -> Order[VolumeRow]:
+    """What is gone comes last in each; what is equal, by name."""
+    return Order(name, lambda row: (row.severity is Severity.GONE, *key(row), row.display_name, row.key))
 
 
-class Arrangement:
-    """The rows to show, filtered and in order, kept from one moment to the next so that a small change costs little."""
-
-    def __init__(self) -> None:
-        self._rows: Sequence[VolumeRow] = ()
-        self._order = ORDERS[0]
-        self._shown: list[VolumeRow] = []
-        self._places: dict[str, int] = {}  # by key, in `_shown`; empty while a filter hides some
-
-    def arrange(
-        self, rows: Sequence[VolumeRow], order: Order, chosen: Filter[VolumeRow], now: int
-    ) -> Sequence[VolumeRow]:
-        """The rows that pass, in order. The answer is another list than the last one, unless nothing changed."""
-        if not self._replaced(rows, order, chosen):
-            self._shown = sorted(rows, key=lambda row: (row.severity is Severity.GONE, order.key(row)))
-            self._places = {row.key: place for place, row in enumerate(self._shown)}
-            if chosen:
-                self._shown = [row for row in self._shown if chosen.matches(row, now)]
-                self._places = {}
-        self._rows, self._order = rows, order
-        return self._shown
-
-    def _replaced(self, rows: Sequence[VolumeRow], order: Order, chosen: Filter[VolumeRow]) -> bool:
-        """Put changed rows where the old ones were, if that is where they still belong; else False, and nothing is done."""
-        if chosen or order is not self._order or len(rows) != len(self._rows) or not self._places:
-            return False
-        changed = [(old, new) for old, new in zip(self._rows, rows, strict=True) if old is not new]
-        if any(old.key != new.key or order.key(old) != order.key(new) for old, new in changed):
-            return False
-        if changed:
-            self._shown = list(self._shown)
-            for _, new in changed:
-                self._shown[self._places[new.key]] = new
-        return True
+def _since(row: VolumeRow) -> int:
+    return _NEVER if row.since is None else row.since
 
 
-def next_problem(rows: Sequence[VolumeRow], after: int) -> int | None:
-    """Index of the next row that needs attention, after index `after` and around the end; None when all is well."""
-    count = len(rows)
-    for distance in range(1, count + 1):
-        index = (after + distance) % count
-        if rows[index].severity >= Severity.UNKNOWN:
-            return index
-    return None
+ORDERS: tuple[Order[VolumeRow], ...] = (
+    _order("worst first", lambda row: (-row.severity, _since(row))),
+    _order("name", lambda row: ()),
+    _order("longest in its step", lambda row: (_since(row),)),
+    _order("most operations", lambda row: (-(row.ops_per_second or 0),)),
+)

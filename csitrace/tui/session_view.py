@@ -1,19 +1,26 @@
 """`Watched` over a real session: the only place of the screens that asks lifecycle for meaning."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 from csitrace.engine.session import Session
+from csitrace.lifecycle.drivers import DriverView, driver_views
 from csitrace.lifecycle.facts import Fact, concerns, describe
 from csitrace.lifecycle.fuse import fuse_states
 from csitrace.lifecycle.ladder import ladder, way_back
+from csitrace.lifecycle.nodes import NodeView, node_views
 from csitrace.lifecycle.row import volume_row
 from csitrace.lifecycle.rowcache import RowCache
 from csitrace.lifecycle.spans import spans
 from csitrace.lifecycle.state import State, Use, Volume
 from csitrace.lifecycle.verdict import standing
+from csitrace.lifecycle.views import VolumeRow
 from csitrace.lifecycle.witnesses import questions, witness_views
 from csitrace.model.events import TraceEvent, Witness
+from csitrace.model.times import SECOND
 from csitrace.tui.watched import Detail, FactLog, Overview, Playhead
+
+View = TypeVar("View")
 
 
 class SessionView:
@@ -22,6 +29,8 @@ class SessionView:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._rows = RowCache()
+        self._drivers = _OncePerSecond(session, self._rows, driver_views)
+        self._nodes = _OncePerSecond(session, self._rows, node_views)
 
     @property
     def now(self) -> int:
@@ -60,6 +69,12 @@ class SessionView:
             dict(_silent(state, volume)),
         )
 
+    def drivers(self) -> Sequence[DriverView]:
+        return self._drivers.views()
+
+    def nodes(self) -> Sequence[NodeView]:
+        return self._nodes.views()
+
     def relevant(self, key: str) -> Callable[[TraceEvent], bool]:
         state = self._session.state
         volume = state.volumes.get(key)
@@ -85,6 +100,25 @@ class SessionView:
 
     def on_change(self, listener: Callable[[], None]) -> object:
         return self._session.on_change(listener)
+
+
+class _OncePerSecond(Generic[View]):
+    """Views that look at the whole state: while following made anew once a second at most, held at every step."""
+
+    def __init__(
+        self, session: Session, rows: RowCache, make: Callable[[State, Iterable[VolumeRow], int], list[View]]
+    ) -> None:
+        self._session, self._rows, self._make = session, rows, make
+        self._made_for: object = None
+        self._views: list[View] = []
+
+    def views(self) -> list[View]:
+        session = self._session
+        moment = (session.following, session.now // SECOND if session.following else session.position)
+        if moment != self._made_for:
+            state, now = session.state, session.now
+            self._views, self._made_for = self._make(state, self._rows.rows(state, now), now), moment
+        return self._views
 
 
 def _use(state: State, volume: Volume, pod_uid: str) -> Use | None:

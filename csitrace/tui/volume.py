@@ -3,11 +3,13 @@
 from textual.app import ComposeResult
 from textual.widgets import ContentSwitcher
 
+from csitrace.tui.arrangement import next_problem
 from csitrace.tui.block import Block
 from csitrace.tui.keys import Scope, bindings
 from csitrace.tui.lines import Line, Tone, line
 from csitrace.tui.panes import EventsPane, FactWanted, FusePane, Pane, StepsPane, WhyPane, WitnessesPane
-from csitrace.tui.rows import ORDERS, next_problem
+from csitrace.tui.places import Place, Wanted
+from csitrace.tui.rows import ORDERS
 from csitrace.tui.screen import WatchScreen
 from csitrace.tui.tabs import Tabs
 from csitrace.tui.watched import Detail, Overview, Watched
@@ -125,11 +127,22 @@ class VolumeScreen(WatchScreen):
     def action_next_problem(self) -> None:
         rows = sorted(self._overview.rows, key=ORDERS[0].key)
         here = next((index for index, row in enumerate(rows) if row.key == self.key), -1)
-        index = next_problem(rows, here)
+        index = next_problem([row.severity for row in rows], here)
         if index is None or rows[index].key == self.key:
             self.notify("No other volume is stuck, slow or unknown.")
         else:
             self.app.switch_screen(VolumeScreen(self.watched, rows[index].key))
+
+    def action_driver(self) -> None:
+        self.post_message(Wanted(Place.DRIVER, self._detail.row.driver if self._detail is not None else ""))
+
+    def action_node(self) -> None:
+        """The node of the pod that is looked at, else any it is on."""
+        names: list[str] = []
+        if (detail := self._detail) is not None:
+            names = [detail.use.node_name] if detail.use is not None else []
+            names += detail.row.node_names
+        self.post_message(Wanted(Place.NODE, next((name for name in names if name), "")))
 
     def action_copy(self) -> None:
         command = self._detail.row.verdict.command if self._detail is not None else ""

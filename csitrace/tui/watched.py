@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from csitrace.lifecycle.drivers import DriverView
 from csitrace.lifecycle.facts import Fact
+from csitrace.lifecycle.nodes import NodeView
 from csitrace.lifecycle.state import FuseState, Use, Volume
 from csitrace.lifecycle.views import SpanView, StepView, VolumeRow, WitnessView
 from csitrace.lifecycle.witnesses import QuestionView
@@ -97,6 +99,14 @@ class Watched(Protocol):
 
     def detail(self, key: str, pod_uid: str = "") -> Detail | None:
         """The volume at the playhead; None where there is no such volume (yet, or any more)."""
+        ...
+
+    def drivers(self) -> Sequence[DriverView]:
+        """Every CSI driver at the playhead."""
+        ...
+
+    def nodes(self) -> Sequence[NodeView]:
+        """Every node at the playhead."""
         ...
 
     def relevant(self, key: str) -> Callable[[TraceEvent], bool]:

@@ -3,7 +3,7 @@
 from csitrace.lifecycle.views import WitnessView
 from csitrace.lifecycle.witnesses import QuestionView
 from csitrace.model.events import Witness
-from csitrace.tui.header import WITNESS_NAMES
+from csitrace.tui.header import WITNESS_NAMES, folded
 from csitrace.tui.lines import Line, Tone, dimmed, fit, line, wrap
 from csitrace.tui.text import seconds_text
 
@@ -67,6 +67,6 @@ def _heard(view: WitnessView, now: int, width: int) -> list[Line]:
     sign = ("●", Tone.GOOD) if view.up == view.total else ("▲" if view.up else "✗", Tone.UNKNOWN)
     silent = f", last fact {seconds_text(now - view.last_at)} ago" if view.last_at is not None else ""
     lines = [line(name, sign, f" {view.up} of {view.total} heard{silent}")]
-    for problem in view.problems:
+    for problem in folded(view.problems):
         lines += wrap(line(" " * (_LABEL + 4), (problem, Tone.UNKNOWN)), width - 1, indent=_LABEL + 4)
     return lines

@@ -21,8 +21,9 @@ async def settle(pilot: Pilot[None], app: CsitraceApp) -> None:
 
 
 @pytest.fixture
-def run() -> Run:
-    """Open the screens on something watched: `async with run(watched, size) as (app, pilot)`."""
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Open the screens on something watched: `async with run(watched, size) as (app, pilot)`. No second passes by itself."""
+    monkeypatch.setattr("csitrace.tui.app.TICK_SECONDS", 3600.0)
 
     @asynccontextmanager
     async def opened(

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from csitrace.lifecycle.drivers import DriverView
 from csitrace.lifecycle.facts import Fact, describe
 from csitrace.lifecycle.history import History
+from csitrace.lifecycle.nodes import NodeView
 from csitrace.lifecycle.state import StepStatus, Volume
 from csitrace.lifecycle.views import Evidence, Severity, Verdict, VolumeRow, WitnessView
 from csitrace.model.events import TraceEvent, Witness
@@ -117,6 +119,8 @@ class Synthetic:
     now: int = NOW
     mode: str = "LIVE"
     other_volumes: int = 0
+    driver_rows: Sequence[DriverView] = ()
+    node_rows: Sequence[NodeView] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
     listeners: list[Callable[[], None]] = field(default_factory=list)
     facts: History = field(default_factory=History)
@@ -135,6 +139,12 @@ class Synthetic:
     def detail(self, key: str, pod_uid: str = "") -> Detail | None:
         row = next((row for row in self.rows if row.key == key), None)
         return Detail(self.now, Volume(key), row) if row is not None else None
+
+    def drivers(self) -> Sequence[DriverView]:
+        return self.driver_rows
+
+    def nodes(self) -> Sequence[NodeView]:
+        return self.node_rows
 
     def relevant(self, key: str) -> Callable[[TraceEvent], bool]:
         return lambda event: True

@@ -1,0 +1,59 @@
+"""The legend: every sign the screens use and what it means, for the help and for docs/keys.md."""
+
+from csitrace.model.events import Stamp, Witness
+from csitrace.tui.lines import Span, Tone
+from csitrace.tui.signs import (
+    PHASE_LETTERS,
+    SEVERITY,
+    SEVERITY_WORDS,
+    STAMP,
+    STATUS,
+    STATUS_WORDS,
+    WITNESS_LETTERS,
+)
+
+_PHASES = (
+    "CREATED: exists remotely",
+    "NODE_READY: the node can see it",
+    "VOL_READY: mounted on the node",
+    "PUBLISHED: mounted into the pod",
+)
+
+_WHO = {
+    Witness.KUBERNETES: "what the cluster's objects show",
+    Witness.DRIVER: "what the driver was asked and answered",
+    Witness.KERNEL: "what the node's kernel shows",
+}
+
+_STAMPS = {
+    Stamp.SERVER: "the server's own time, in whole seconds",
+    Stamp.INFERRED: "concluded from other facts: nobody saw it happen",
+}
+
+_OTHERS = (
+    ("●", "of a witness: heard on all it was asked for; of a driver: registered, leading, ready"),
+    ("▲", "of a witness: not heard everywhere; as a mode: what is shown is not live"),
+    ("–", "of a witness: not asked; of a driver: not there"),
+    ("≠", "witnesses contradict each other"),
+    ("↩", "the way back: unpublish, unstage, detach, delete"),
+    ("‖", "paused: the header says at which time"),
+)
+
+LEGEND: tuple[tuple[str, tuple[tuple[Span, str], ...]], ...] = (
+    (
+        "Signs before a volume, a driver or a node",
+        tuple((sign, SEVERITY_WORDS[severity]) for severity, sign in SEVERITY.items() if sign[0].strip()),
+    ),
+    ("Signs of phases and steps", tuple((sign, STATUS_WORDS[status]) for status, sign in STATUS.items())),
+    (
+        "Phases",
+        tuple(((letter, Tone.PLAIN), text) for letter, text in zip(PHASE_LETTERS, _PHASES, strict=True)),
+    ),
+    (
+        "Witnesses",
+        tuple(((letter, Tone.PLAIN), _WHO[witness]) for witness, letter in WITNESS_LETTERS.items()),
+    ),
+    ("Before a time", tuple(((sign, Tone.PLAIN), _STAMPS[stamp]) for stamp, sign in STAMP.items() if sign)),
+    ("Other signs", tuple(((sign, Tone.PLAIN), text) for sign, text in _OTHERS)),
+)
+"""(heading, ((sign, meaning), …)) in the order in which they are told."""
