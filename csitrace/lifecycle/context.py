@@ -259,12 +259,22 @@ class Context:
 
     @cached_property
     def kernel_silence(self) -> str:
-        """Why the pod's node's mounts cannot be seen; "" when they can."""
-        return kernel_silence(self.state, self.node_name)
+        """Why the pod's node's mounts cannot be seen, or not be told apart; "" when they can."""
+        if not self.node_name:
+            return "no node is chosen yet"
+        return kernel_silence(self.state, self.node_name) or self._anonymous
 
     def driver_silence(self, method: str) -> str:
         """Why the driver's word on a call would not be heard now; "" when it would."""
-        return call_silence(self.state, self.volume.driver, method, self.node_name)
+        return call_silence(self.state, self.volume.driver, method, self.node_name) or self._anonymous
+
+    @property
+    def _anonymous(self) -> str:
+        """Why what kernel and driver tell cannot be known to be of this volume: they call it by what only its PV says."""
+        if self.is_inline or self.pv is not None or self.volume.volume_id or not self.pv_name:
+            return ""
+        silence = self.silence("PersistentVolume")
+        return f"{silence}, by which its mounts and calls are known" if silence else ""
 
     def _concerns(self, call: Call, methods: tuple[str, ...], target: bool) -> bool:
         if call.method not in methods:

@@ -7,14 +7,15 @@ steps prove it. The numbers are the product's: they appear on screens, in traces
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from csitrace.lifecycle.context import IMMEDIATE, Context
-from csitrace.lifecycle.witnessed import Attest, attach, back, mount, provision, schedule
+from csitrace.lifecycle.context import ATTACH_EVENTS, IMMEDIATE, Context
+from csitrace.lifecycle.witnessed import Attest, attach, back, expand, mount, provision, schedule
 from csitrace.lifecycle.witnessed.calls import call_answered
 from csitrace.model.events import Witness
 
 K, D, N = Witness.KUBERNETES, Witness.DRIVER, Witness.KERNEL
 
 SCHEDULE, PROVISION, ATTACH, MOUNT, BACK = "Schedule", "Provision", "Attach", "Mount", "Back"
+EXPAND = "Expand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ def _no_controller_publish(ctx: Context) -> str:
 def _controller_publish_doubt(ctx: Context) -> str:
     if reason := _attach_doubt(ctx):
         return reason
-    unseen = ctx.attachment is None and ctx.last_call("ControllerPublishVolume") is None
-    return ctx.silence("VolumeAttachment") if unseen else ""
+    told = ctx.last_call("ControllerPublishVolume") is not None or ctx.last_event(ATTACH_EVENTS) is not None
+    return ctx.silence("VolumeAttachment") if ctx.attachment is None and not told else ""
 
 
 def _no_stage(ctx: Context) -> str:
@@ -143,7 +144,7 @@ def _no_volume_deletion(ctx: Context) -> str:
 _PVC, _PV, _POD, _VA, _NODE = "PersistentVolumeClaim", "PersistentVolume", "Pod", "VolumeAttachment", "Node"
 _USER, _SCHEDULER, _PV_CONTROLLER = "user", "scheduler", "PV controller"
 _PROVISIONER, _AD, _ATTACHER = "external-provisioner", "attach/detach controller", "external-attacher"
-_KUBELET = "kubelet"
+_KUBELET, _RESIZER = "kubelet", "external-resizer"
 
 FORWARD: tuple[Step, ...] = (
     Step("1", SCHEDULE, "pod and claim created", _USER, {K: schedule.objects_created}, (_PVC, _POD), "the objects"),
@@ -298,7 +299,35 @@ BACKWARD: tuple[Step, ...] = (
     ),
 )  # fmt: skip
 
-STEP_BY_ID = {step.id: step for step in (*FORWARD, *BACKWARD)}
+EXPANSION: tuple[Step, ...] = (
+    Step("e1", EXPAND, "more room asked for", _USER, {K: expand.asked}, (_PVC,), "a larger request on the claim"),
+    Step(
+        "e2", EXPAND, "ControllerExpandVolume", f"{_RESIZER} → driver",
+        {K: expand.controller_expanded_claimed, D: expand.answered("ControllerExpandVolume")},
+        (_PVC,), "the driver to expand the volume", (D, K), proved_by=("e3", "e4"),
+    ),
+    Step(
+        "e3", EXPAND, "PV resized", _RESIZER, {K: expand.pv_resized}, (_PV,),
+        "external-resizer to write the PV's new capacity", proved_by=("e4", "e5", "e6"),
+    ),
+    Step(
+        "e4", EXPAND, "left to the node", _RESIZER, {K: expand.left_to_node}, (_PVC,),
+        "external-resizer to ask for the node's part", not_applicable=expand.node_has_no_part, proved_by=("e5", "e6"),
+        doubt=expand.node_doubt,
+    ),
+    Step(
+        "e5", EXPAND, "NodeExpandVolume", f"{_KUBELET} → driver",
+        {K: expand.node_expanded_claimed, D: expand.answered("NodeExpandVolume")},
+        (_PVC,), "the node's kubelet to have it grown", (D, K), expand.node_has_no_part, ("e6",), expand.node_doubt,
+    ),
+    Step(
+        "e6", EXPAND, "claim has the room", f"{_KUBELET}, {_RESIZER}", {K: expand.claim_grown}, (_PVC,),
+        "the claim's status to tell of it",
+    ),
+)  # fmt: skip
+"""A road of its own beside the others, walked whenever a claim asks for more."""
+
+STEP_BY_ID = {step.id: step for step in (*FORWARD, *BACKWARD, *EXPANSION)}
 
 PHASE_STEPS = ("6", "14", "16a", "16b")
 """The steps whose completion is a CSI phase: CREATED, NODE_READY, VOL_READY, PUBLISHED."""
