@@ -20,6 +20,7 @@ from csitrace.model.rpc import Code
 from driver_ref import admission, health, topology
 from driver_ref.capabilities import Capabilities
 from driver_ref.checks import mode_of, unsupported
+from driver_ref.pods.keeper import Attendance
 from driver_ref.refusal import RefusedError
 from driver_ref.volumes import (
     Attachment,
@@ -43,12 +44,14 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         capabilities: Capabilities,
         own_topology: Mapping[str, str],
         max_volume_size: int,
+        attendance: Attendance,
     ) -> None:
         """`own_topology`: where a volume goes when the request does not say; `max_volume_size` in bytes."""
         self._state = state
         self._capabilities = capabilities
         self._own_topology = dict(own_topology)
         self._max_volume_size = max_volume_size
+        self._attendance = attendance
         self._counting = asyncio.Lock()  # from counting a node's volumes until there is one more
 
     def recover(self) -> None:
@@ -123,6 +126,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
                     Code.ALREADY_EXISTS,
                     f"already published to node {request.node_id} as {admission.described(existing)}",
                 )
+            await self._attendance.publish(volume, node)
             return csi_pb2.ControllerPublishVolumeResponse()
         admission.check_sharing(volume, wanted)
         if not topology.satisfies(node.topology, volume.topology):
@@ -133,13 +137,16 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         attachments = volume.attachments | {request.node_id: wanted}
         async with self._counting:
             await asyncio.to_thread(self._check_limit, node)
-            await self._save(msgspec.structs.replace(volume, attachments=attachments))
+            volume = msgspec.structs.replace(volume, attachments=attachments)
+            await self._save(volume)
+        await self._attendance.publish(volume, node)
         return csi_pb2.ControllerPublishVolumeResponse()
 
     async def ControllerUnpublishVolume(
         self, request: csi_pb2.ControllerUnpublishVolumeRequest, context: Any
     ) -> csi_pb2.ControllerUnpublishVolumeResponse:
         """A volume or node that is gone is detached. An empty node_id means every node."""
+        await self._attendance.unpublish(request.volume_id, request.node_id)
         volume = self._state.volume(request.volume_id)
         if volume is not None:
             leaving = {request.node_id} if request.node_id else set(volume.attachments)
@@ -364,6 +371,10 @@ class Controller(csi_pb2_grpc.ControllerServicer):
                 return health.Trouble(
                     health.DEGRADED, "FuseProcessDead", f"node {node_id}: {record.abnormal}"
                 )
+        for node_id in volume.attachments:
+            trouble = self._attendance.trouble(volume.volume_id, node_id)
+            if trouble:
+                return health.Trouble(health.DEGRADED, "FusePodDown", f"node {node_id}: {trouble}")
         return None
 
 

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,9 @@ from driver_ref.faults import Fault
 from driver_ref.fs import channel
 
 REQUEST_TIMEOUT = 5.0
+
+UCRED = struct.Struct("3i")
+"""pid, uid, gid: unix(7), SO_PEERCRED."""
 
 
 class DaemonError(Exception):
@@ -32,12 +37,16 @@ class Listener(Protocol):
 
 
 class Daemon:
-    """A FUSE process that serves. Made by `connect`; of no use once `alive` is false."""
+    """A FUSE process that serves. Made by `connect`; of no use once `alive` is false.
+
+    `pid`: as we see it, 0 where our PID namespace does not show it. What the greeting says is the process's own view.
+    """
 
     def __init__(
-        self, hello: channel.Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, hello: channel.Hello, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.hello = hello
+        self.pid = pid
         self.counters: channel.Counters | None = None
         self.exit_status: asyncio.Future[int] | None = None
         self.stopping = False
@@ -48,32 +57,30 @@ class Daemon:
         self._gone = asyncio.Event()
         self._counted = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
-        self._pidfd = os.pidfd_open(hello.pid)
+        self._pidfd = os.pidfd_open(pid) if pid else -1
 
     @classmethod
-    async def connect(cls, socket: Path, volume_id: str) -> "Daemon":
+    async def connect(cls, path: Path, volume_id: str) -> "Daemon":
         """Connect and wait for the greeting, which comes when the mount serves requests.
 
         Raises OSError when nobody listens or who listened has gone, DaemonError when it is not the FUSE process of
         this volume.
         """
-        reader, writer = await asyncio.open_unix_connection(str(socket), limit=channel.MAX_LINE_BYTES)
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=channel.MAX_LINE_BYTES)
         try:
             line = await reader.readline()
             if not line:
-                raise ConnectionResetError(f"{socket}: closed before the greeting")
+                raise ConnectionResetError(f"{path}: closed before the greeting")
             hello = channel.decode_from_daemon(line)
             if not isinstance(hello, channel.Hello) or hello.version != channel.PROTOCOL_VERSION:
-                raise DaemonError(
-                    f"{socket}: speaks another protocol than version {channel.PROTOCOL_VERSION}"
-                )
+                raise DaemonError(f"{path}: speaks another protocol than version {channel.PROTOCOL_VERSION}")
             if hello.volume_id != volume_id:
-                raise DaemonError(f"{socket}: serves volume {hello.volume_id}, not {volume_id}")
-            return cls(hello, reader, writer)
+                raise DaemonError(f"{path}: serves volume {hello.volume_id}, not {volume_id}")
+            return cls(hello, _peer(writer), reader, writer)
         except BaseException as error:
             writer.close()
             if isinstance(error, ValueError):
-                raise DaemonError(f"{socket}: {error}") from error
+                raise DaemonError(f"{path}: {error}") from error
             raise
 
     @property
@@ -111,10 +118,16 @@ class Daemon:
             self.kill()
             await self._wait_gone(timeout)
 
-    def kill(self) -> None:
-        """SIGKILL the process; by a descriptor of the process, so never another one with the same number."""
+    def kill(self) -> bool:
+        """SIGKILL the process; by a descriptor of the process, so never another one with the same number.
+
+        False where it cannot be: our PID namespace does not show it.
+        """
+        if self._pidfd < 0:
+            return False
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        return True
 
     async def disconnect(self) -> None:
         """Leave the process to itself: the driver goes, it stays."""
@@ -142,15 +155,15 @@ class Daemon:
     async def _request(self, message: channel.ToDaemon) -> None:
         async with self._requests:
             if self._gone.is_set():
-                raise DaemonError(f"the FUSE process {self.hello.pid} is gone")
+                raise DaemonError(f"the FUSE process {self.pid} is gone")
             try:
                 self._writer.write(channel.encode(message))
                 await self._writer.drain()
                 answer = await asyncio.wait_for(self._answer(), REQUEST_TIMEOUT)
             except OSError as error:
-                raise DaemonError(f"the FUSE process {self.hello.pid} does not answer: {error}") from error
+                raise DaemonError(f"the FUSE process {self.pid} does not answer: {error}") from error
         if isinstance(answer, channel.Error):
-            raise DaemonError(f"the FUSE process {self.hello.pid} refused: {answer.message}")
+            raise DaemonError(f"the FUSE process {self.pid} refused: {answer.message}")
 
     async def _answer(self) -> channel.Ok | channel.Error:
         """The next answer; Error when the process goes before it gives one."""
@@ -188,6 +201,15 @@ class Daemon:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _peer(writer: asyncio.StreamWriter) -> int:
+    """The pid of whoever listens at the other end; 0 if it is not in our PID namespace."""
+    credentials = writer.get_extra_info("socket").getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size
+    )
+    pid: int = UCRED.unpack(credentials)[0]
+    return pid
 
 
 def _wire(fault: Fault) -> channel.Fault:

@@ -4,9 +4,12 @@ Nothing here looks at what a mount point shows: a dead or hung FUSE file system 
 what is mounted, and unmounting detaches (MNT_DETACH) what is busy.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
+import struct
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from csitrace.model.mounts import Mount, parse_mountinfo
@@ -34,6 +37,17 @@ FLAGS = {
     "nodiratime": MS_NODIRATIME,
     "relatime": MS_RELATIME,
 }
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE = 428  # the numbers of newer system calls are the same on every architecture
+_OPEN_TREE_CLONE = 0x1
+_MOVE_MOUNT = 429
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOUNT_SETATTR = 442
+# mount_setattr(2): the same words in its own bits.
+_ATTRIBUTES = {"ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "noatime": 0x10, "nodiratime": 0x80}
+_MOUNT_ATTR_ATIME = 0x70
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,6 +80,55 @@ def bind(source: str, target: str, options: tuple[str, ...]) -> None:
     if flags:
         inherited = _combined(tuple(mounted_at(target)[-1].options.split(",")))
         _mount("none", target, MS_REMOUNT | MS_BIND | inherited | flags)
+
+
+def cover(source: str, target: str, options: tuple[str, ...]) -> None:
+    """Lay a bind mount of `source`, with options from `FLAGS`, over the mount at `target`, which stays below it.
+
+    For a mount that is dead but used: a mount on top of it propagates to whoever has the lower one as a slave or peer (containers
+    with mountPropagation HostToContainer), a mount in place of it does not. What lies on it from an earlier time goes. The
+    options are there before the mount is, so nobody ever sees it writable that may not.
+    """
+    for _ in mounted_at(target)[1:]:
+        failed = _umount(target, UMOUNT_NOFOLLOW | MNT_DETACH)
+        if failed not in (0, errno.EINVAL):
+            raise OSError(failed, os.strerror(failed), target)
+    tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC, path=source)
+    try:
+        wanted = sum({_ATTRIBUTES[option] for option in options if option in _ATTRIBUTES})
+        cleared = _MOUNT_ATTR_ATIME if wanted & _MOUNT_ATTR_ATIME else 0
+        attributes = struct.pack("4Q", wanted, cleared, 0, 0)
+        _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes), path=target)
+        _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH, path=target)
+    finally:
+        os.close(tree)
+
+
+def seen(is_meant: Callable[[Mount], bool], besides: Collection[str]) -> bool:
+    """Whether some mount namespace of this machine has such a mount, with no other on top, at other paths than `besides`.
+
+    Those are paths of the host; who has all of the host below a directory of his own (a monitoring agent) has them there, and
+    that is not counted. As far as our PID namespace shows processes: one of each mount namespace is asked.
+    """
+    asked = set()
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):  # it ends, or is a kernel thread
+            namespace = os.readlink(process / "ns" / "mnt")
+            if namespace in asked:
+                continue
+            table = list(parse_mountinfo((process / "mountinfo").read_text(errors="surrogateescape")))
+            asked.add(namespace)
+            covered = {(mount.parent_id, mount.mount_point) for mount in table}
+            if any(
+                is_meant(mount)
+                and (mount.mount_id, mount.mount_point) not in covered
+                and not mount.mount_point.endswith(tuple(besides))
+                for mount in table
+            ):
+                return True
+    return False
 
 
 def unmount(path: str) -> bool:
@@ -105,6 +168,15 @@ def _mount(source: str, target: str, flags: int) -> None:
     if _libc.mount(*arguments) != 0:
         failed = ctypes.get_errno()
         raise OSError(failed, os.strerror(failed), target)
+
+
+def _call(number: int, *arguments: int | bytes, path: str) -> int:
+    """A system call that libc has no function for. Raises OSError about `path`."""
+    result: int = _libc.syscall(ctypes.c_long(number), *arguments)
+    if result < 0:
+        failed = ctypes.get_errno()
+        raise OSError(failed, os.strerror(failed), path)
+    return result
 
 
 def _umount(path: str, flags: int) -> int:

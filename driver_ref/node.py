@@ -5,6 +5,7 @@
 import asyncio
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,7 @@ class Node(csi_pb2_grpc.NodeServicer):
         return record
 
     def _trouble(self, record: NodeRecord, path: str) -> health.Trouble | None:
-        """What is wrong with the volume as seen at `path`."""
+        """What is wrong with the volume as seen at `path`, by whoever has a mount of it."""
         staged = self._staging.mount_of(record)
         if staged is None:
             message = record.abnormal or "no FUSE process serves the volume"
@@ -264,17 +265,27 @@ class Node(csi_pb2_grpc.NodeServicer):
         found = mounts.mounted_at(path)
         if not found:
             return health.Trouble(health.INACCESSIBLE, "NotMounted", f"nothing is mounted at {path}")
-        if found[-1].device != staged.device:
-            message = "the mount belongs to a FUSE process that is dead; the pod must be started anew"
+        ours = (record.staging_path, *record.targets)
+        if found[-1].device != staged.device or mounts.seen(partial(_is_dead, staged), ours):
+            message = (
+                "a workload on this node has the mount of a FUSE process that is dead: its container must be started anew "
+                "(one with mountPropagation: HostToContainer would have got the new mount)"
+            )
             return health.Trouble(health.INACCESSIBLE, "StaleMount", message)
         return None
+
+
+def _is_dead(served: Mount, mount: Mount) -> bool:
+    """Whether a mount is of the same volume as the one that is served, but of an earlier FUSE process."""
+    same = (mount.fs_type, mount.source) == (served.fs_type, served.source)
+    return same and mount.device != served.device
 
 
 def _bind(source: str, path: str, target: Target) -> None:
     mounts.unmount_lazily(path)  # a dead mount of an earlier FUSE process
     if not os.path.lexists(path):
         os.mkdir(path, 0o750)
-    mounts.bind(source, path, (*target.mount_flags, "ro") if target.readonly else target.mount_flags)
+    mounts.bind(source, path, target.options)
 
 
 def _unbind(path: str) -> None:

@@ -23,8 +23,12 @@ from driver_ref.control import FaultsService
 from driver_ref.controller import Controller
 from driver_ref.faults import Faults
 from driver_ref.identity import Identity
-from driver_ref.launcher import ProcessLauncher
+from driver_ref.launcher import Launcher, ProcessLauncher
 from driver_ref.node import Node
+from driver_ref.pods.api import PodApi
+from driver_ref.pods.keeper import NoAttendance, PodKeeper
+from driver_ref.pods.launcher import PodLauncher
+from driver_ref.pods.spec import Template
 from driver_ref.proto import faults_pb2, faults_pb2_grpc
 from driver_ref.registration import Registration, socket_path
 from driver_ref.settings import Settings
@@ -49,6 +53,7 @@ class Driver:
         self._locks = VolumeLocks()
         self._publisher = Publisher(settings.driver_name, settings.node_id if settings.node else "")
         self._capabilities = Capabilities(settings.without, settings.controller, settings.node)
+        self._keeper = self._make_keeper() if settings.controller and settings.launcher == "pod" else None
         self._controller = self._make_controller() if settings.controller else None
         self._staging: Staging | None = None
         self._node: Node | None = None
@@ -68,6 +73,8 @@ class Driver:
         """Recover what an earlier driver left, then open the sockets; kubelet's registration last."""
         if self._controller is not None:
             await asyncio.to_thread(self._controller.recover)
+        if self._keeper is not None:
+            await self._keeper.start()
         if self._staging is not None:
             await self._staging.recover()
         interceptors = (TraceInterceptor(self._publisher), self._calls)
@@ -91,26 +98,48 @@ class Driver:
             await self._feed_server.stop(STOP_GRACE)
         if self._staging is not None:
             await self._staging.close()
+        if self._keeper is not None:
+            await self._keeper.close()
+
+    def _make_keeper(self) -> PodKeeper:
+        settings = self._settings
+        template = Template(
+            driver_name=settings.driver_name,
+            namespace=settings.fuse_namespace,
+            image=settings.fuse_image,
+            service_account=settings.fuse_service_account,
+        )
+        api = PodApi(settings.fuse_namespace, settings.kubeconfig)
+        return PodKeeper(api, template, self._state, self._locks)
 
     def _make_controller(self) -> Controller:
         own = self._settings.topology if self._settings.node else {}
-        return Controller(self._state, self._capabilities, own, self._settings.max_volume_size)
+        attendance = self._keeper or NoAttendance()
+        return Controller(self._state, self._capabilities, own, self._settings.max_volume_size, attendance)
 
     def _make_node(self) -> tuple[Staging, Node]:
         settings = self._settings
+        plugin = settings.kubelet_dir / "plugins" / settings.driver_name
         description = NodeDescription(
             node_id=settings.node_id,
             topology=settings.topology if self._capabilities.has("topology") else {},
             max_volumes=settings.max_volumes,
+            fuse_directory=str(plugin / "fuse") if settings.launcher == "pod" else "",
         )
         self._state.nodes.save(settings.node_id, description)
         records = self._state.on_node(settings.node_id)
         # Socket paths are short of room, so the node has a short name here.
         own = hashlib.sha256(settings.node_id.encode()).hexdigest()[:8]
-        launcher = ProcessLauncher(settings.state_dir / "run" / own, settings.state_dir / "logs")
+        launcher: Launcher = (
+            PodLauncher(plugin / "fuse")
+            if settings.launcher == "pod"
+            else ProcessLauncher(settings.state_dir / "run" / own, settings.state_dir / "logs")
+        )
         witness = Witness(self._publisher, settings.node_id)
-        staging = Staging(self._state, records, launcher, self._locks, self._faults, witness)
-        private = settings.kubelet_dir / "plugins" / settings.driver_name / "mounts"
+        staging = Staging(
+            self._state, records, launcher, settings.node_id, self._locks, self._faults, witness
+        )
+        private = plugin / "mounts"
         return staging, Node(self._state, records, description, self._capabilities, staging, witness, private)
 
     def _parameters(self, volume_id: str) -> Mapping[str, str]:

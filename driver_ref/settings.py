@@ -36,6 +36,11 @@ class Settings:
     topology: dict[str, str]
     without: frozenset[str]
     kubelet_dir: Path
+    launcher: str
+    fuse_image: str
+    fuse_namespace: str
+    fuse_service_account: str
+    kubeconfig: Path | None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,6 +58,14 @@ def parse(arguments: Sequence[str]) -> Settings:
     if not 0 < len(given.node_id.encode()) <= 192:
         # The specification allows 256 bytes; Kubernetes stores 192 of them.
         raise UsageError("--node-id must have 1 to 192 bytes")
+    without = frozenset(name for group in given.without for name in group.split(",") if name)
+    if given.launcher == "pod":
+        if "publish" in without:
+            raise UsageError(
+                "--launcher pod: FUSE pods are made by ControllerPublishVolume; leave out --without=publish"
+            )
+        if not given.fuse_image and (given.controller or not given.node):
+            raise UsageError("--launcher pod: give --fuse-image, the image of the FUSE pods (`make image`)")
     state_dir = Path(given.state_dir).resolve()
     return Settings(
         endpoint=_endpoint(given.endpoint),
@@ -66,8 +79,13 @@ def parse(arguments: Sequence[str]) -> Settings:
         max_volumes=given.max_volumes_per_node,
         max_volume_size=given.max_volume_size,
         topology=_segments(given.topology) or topology.default_segments(given.driver_name, given.node_id),
-        without=frozenset(name for group in given.without for name in group.split(",") if name),
-        kubelet_dir=Path(given.kubelet_dir),
+        without=without,
+        kubelet_dir=Path(given.kubelet_dir).resolve(),
+        launcher=given.launcher,
+        fuse_image=given.fuse_image,
+        fuse_namespace=given.fuse_namespace,
+        fuse_service_account=given.fuse_service_account,
+        kubeconfig=Path(given.kubeconfig) if given.kubeconfig else None,
     )
 
 
@@ -121,7 +139,32 @@ def _parser() -> argparse.ArgumentParser:
         "--kubelet-dir",
         default="/var/lib/kubelet",
         metavar="DIR",
-        help="where the driver mounts volumes itself when it runs --without=stage; default: %(default)s",
+        help="kubelet's root; the driver's own directory is below plugins/ there; default: %(default)s",
+    )
+    pods = parser.add_argument_group("FUSE daemons in pods (--launcher pod)")
+    pods.add_argument(
+        "--launcher",
+        choices=("process", "pod"),
+        default="process",
+        help="FUSE daemons as processes of the Node service (default), or each in a pod that the Controller service makes",
+    )
+    pods.add_argument(
+        "--fuse-image", default="", metavar="IMAGE", help="the image of the FUSE pods: this project's"
+    )
+    pods.add_argument(
+        "--fuse-namespace",
+        default="csitrace-fuse",
+        metavar="NAME",
+        help="where they are; default: %(default)s",
+    )
+    pods.add_argument(
+        "--fuse-service-account", default="fuse", metavar="NAME", help="whose they are; default: %(default)s"
+    )
+    pods.add_argument(
+        "--kubeconfig",
+        default="",
+        metavar="PATH",
+        help="how to reach the API server from outside of the cluster",
     )
     return parser
 

@@ -7,6 +7,8 @@ a restart, whatever the driver was doing when it ended.
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -24,8 +26,10 @@ from driver_ref.witness import Witness
 
 _LOG = logging.getLogger(__name__)
 
-END_TIMEOUT = 10.0
-"""Seconds that a FUSE process gets to write back, unmount and end, before it is killed."""
+_LOOK_AGAIN = 0.5
+"""Seconds between two looks for a FUSE process that somebody else starts again."""
+
+_SWEEP_EVERY = 10.0
 
 
 class Staging:
@@ -36,6 +40,7 @@ class Staging:
         state: StateDirectory,
         records: Records[NodeRecord],
         launcher: Launcher,
+        node_id: str,
         locks: VolumeLocks,
         faults: Faults,
         witness: Witness,
@@ -43,11 +48,13 @@ class Staging:
         self._state = state
         self._records = records
         self._launcher = launcher
+        self._node_id = node_id
         self._locks = locks
         self._faults = faults
         self._witness = witness
         self._daemons: dict[str, Daemon] = {}
-        self._endings: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._awaited: set[str] = set()  # volumes whose FUSE process somebody else is to start again
 
     # ---- what is
 
@@ -65,12 +72,9 @@ class Staging:
         return found[-1] if found and _serves(daemon, found[-1]) else None
 
     def kill(self, volume_id: str) -> bool:
-        """SIGKILL the volume's FUSE process; False when there is none. Needs no lock."""
+        """SIGKILL the volume's FUSE process; False when there is none that can be. Needs no lock."""
         daemon = self.daemon(volume_id)
-        if daemon is None:
-            return False
-        daemon.kill()
-        return True
+        return daemon is not None and daemon.kill()
 
     async def push_faults(self, volume_id: str = "") -> None:
         """Tell the FUSE processes (of one volume, or all) which faults hold. Raises DaemonError. Needs no lock."""
@@ -93,7 +97,10 @@ class Staging:
             await asyncio.to_thread(self._records.remove, record.volume_id)
 
     async def stage(self, volume: VolumeRecord, path: str, mode: str) -> NodeRecord:
-        """Have the volume served at `path`, a canonical path; staged already is fine, a dead FUSE process is replaced."""
+        """Have the volume served at `path`, a canonical path; staged already is fine, a dead FUSE process is replaced.
+
+        UNAVAILABLE where the FUSE process is somebody else's to start, and may yet come.
+        """
         record = self._records.load(volume.volume_id) or NodeRecord(volume_id=volume.volume_id)
         if record.staging_path not in ("", path):
             raise RefusedError(Code.FAILED_PRECONDITION, f"volume is staged at {record.staging_path}")
@@ -114,7 +121,8 @@ class Staging:
             _LOG.warning("volume %s: not staged: %s", volume.volume_id, error)
             await self._clear(volume.volume_id, path)
             await self.save(replace(record, staging_path=""))
-            raise RefusedError(Code.INTERNAL, f"cannot start the volume's file system: {error}") from error
+            code = Code.UNAVAILABLE if self._launcher.restarts else Code.INTERNAL
+            raise RefusedError(code, f"cannot start the volume's file system: {error}") from error
         return record
 
     async def unstage(self, record: NodeRecord) -> None:
@@ -139,12 +147,13 @@ class Staging:
         self._records.sweep()
         records = await asyncio.to_thread(lambda: list(self._records.all()))
         await asyncio.gather(*(self._recover(record) for record in records))
+        self._spawn(self._sweep(), "sweep")
 
     async def close(self) -> None:
         """Let go of the FUSE processes without ending them: the next driver adopts them."""
-        for task in self._endings:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._endings, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for daemon in self._daemons.values():
             await daemon.disconnect()
 
@@ -160,9 +169,12 @@ class Staging:
 
     def ended(self, daemon: Daemon) -> None:
         """See daemon.Listener."""
-        task = asyncio.create_task(self._bury(daemon), name=f"end of fuse {daemon.hello.volume_id}")
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
+        self._spawn(self._bury(daemon), f"end of fuse {daemon.hello.volume_id}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _bury(self, daemon: Daemon) -> None:
         """Report the end of a FUSE process, and note an unexpected one in the volume's condition."""
@@ -171,12 +183,76 @@ class Staging:
         self._witness.daemon_ended(daemon, how)
         if daemon.stopping:
             return
-        _LOG.error("volume %s: its FUSE process %d %s", volume_id, daemon.hello.pid, how)
+        _LOG.error("volume %s: its FUSE process %d %s", volume_id, daemon.pid, how)
         async with self._locks.wait(volume_id):
             record = self._records.load(volume_id)
             if self._daemons.get(volume_id) is daemon and record is not None:
                 del self._daemons[volume_id]
-                await self.save(replace(record, abnormal=f"the FUSE process {daemon.hello.pid} {how}"))
+                await self.save(replace(record, abnormal=f"the FUSE process {daemon.pid} {how}"))
+                self._await(volume_id)
+
+    def _await(self, volume_id: str) -> None:
+        """Have the volume served again, by the FUSE process that takes the place of a dead one, as soon as there is one."""
+        if self._launcher.restarts and volume_id not in self._awaited:
+            self._awaited.add(volume_id)
+            self._spawn(self._revive(volume_id), f"new fuse {volume_id}")
+
+    async def _revive(self, volume_id: str) -> None:
+        try:
+            while True:
+                async with self._locks.wait(volume_id):
+                    record = self._records.load(volume_id)
+                    if record is None or not record.staging_path or self.mount_of(record) is not None:
+                        return
+                    try:
+                        if await self._resume(record):
+                            return
+                    except (DaemonError, OSError) as error:
+                        _LOG.warning("volume %s: not served again yet: %s", volume_id, error)
+                await asyncio.sleep(_LOOK_AGAIN)
+        finally:
+            self._awaited.discard(volume_id)
+
+    async def _resume(self, record: NodeRecord) -> bool:
+        """Show at all paths of the volume what a new FUSE process serves; False when there is none."""
+        daemon = await self._launcher.adopt(record.volume_id)
+        if daemon is None:
+            return False
+        try:
+            await self._launcher.show(daemon, record.staging_path)
+        except (DaemonError, OSError):
+            await daemon.disconnect()
+            raise
+        await self._take(daemon, record)
+        await self._shown(record, daemon)
+        await self.save(replace(record, abnormal=""))
+        _LOG.info("volume %s: served again, by FUSE process %d", record.volume_id, daemon.pid)
+        return True
+
+    async def _shown(self, record: NodeRecord, daemon: Daemon) -> None:
+        """See that the kernel has the mount where it ought to be, and lay it over the dead ones that workloads have."""
+        mount = self.mount_of(record)
+        if mount is None:
+            raise DaemonError(f"the FUSE process {daemon.pid} serves, but not at {record.staging_path}")
+        self._witness.mounted(mount)
+        for path, target in record.targets.items():
+            found = mounts.mounted_at(path)
+            if found and found[-1].device != mount.device:
+                await asyncio.to_thread(mounts.cover, record.staging_path, path, target.options)
+                self._witness.mounted(mounts.mounted_at(path)[-1])
+
+    async def _sweep(self) -> None:
+        while True:
+            attached = [
+                volume.volume_id
+                for volume in self._state.volumes.all()
+                if self._node_id in volume.attachments
+            ]
+            try:
+                await self._launcher.sweep(attached)
+            except OSError as error:
+                _LOG.warning("what earlier volumes left is not removed: %s", error)
+            await asyncio.sleep(_SWEEP_EVERY)
 
     async def _serve(self, record: NodeRecord) -> None:
         """Start the FUSE process and see that the kernel has its mount."""
@@ -189,25 +265,19 @@ class Staging:
                 size=record.capacity_bytes,
             )
         )
-        await self._take(daemon)
-        mount = self.mount_of(record)
-        if mount is None:
-            raise DaemonError(f"the FUSE process {daemon.hello.pid} serves, but not at {record.staging_path}")
-        self._witness.mounted(mount)
+        await self._take(daemon, record)
+        await self._shown(record, daemon)
 
-    async def _take(self, daemon: Daemon) -> None:
+    async def _take(self, daemon: Daemon, record: NodeRecord) -> None:
         self._daemons[daemon.hello.volume_id] = daemon
         daemon.listen(self)
         self._witness.daemon_serves(daemon)
+        await daemon.set_size(record.capacity_bytes)  # it may have been started with an earlier one
         await daemon.set_faults(self._faults.of_fuse(daemon.hello.volume_id))
 
     async def _clear(self, volume_id: str, path: str) -> None:
-        """No FUSE process of the volume, nothing mounted at `path`."""
-        daemon = self._daemons.pop(volume_id, None)
-        if daemon is not None and daemon.alive:
-            await daemon.end(END_TIMEOUT)
-        else:
-            await self._launcher.kill(volume_id)
+        """No FUSE process of ours serves the volume, nothing is mounted at `path`."""
+        await self._launcher.stop(volume_id, self._daemons.pop(volume_id, None))
         await asyncio.to_thread(mounts.unmount_lazily, path)
 
     async def _recover(self, record: NodeRecord) -> None:
@@ -232,14 +302,16 @@ class Staging:
         try:
             daemon = await self._launcher.adopt(record.volume_id)
             if daemon is not None:
-                await self._take(daemon)
+                await self._take(daemon, record)
         except (DaemonError, OSError) as error:
+            self._await(record.volume_id)
             return replace(record, abnormal=str(error))
         if self.mount_of(record) is not None:
             return replace(record, abnormal="")
         if not mounts.mounted_at(record.staging_path):
             await self._clear(record.volume_id, record.staging_path)
             return replace(record, staging_path="", mode="", abnormal="")
+        self._await(record.volume_id)
         return replace(record, abnormal=record.abnormal or "the FUSE process ended while no driver was there")
 
 

@@ -63,6 +63,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     readonly: bool = False
     mount_flags: tuple[str, ...] = ()
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The mount options of the workload's mount, as mounts.FLAGS has them."""
+        return (*self.mount_flags, "ro") if self.readonly else self.mount_flags
+
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A volume on a node. `staging_path` is where the FUSE file system is mounted, empty when it is not staged.
@@ -79,11 +84,16 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """A node whose Node service has run: what the Controller must know to attach a volume to it. Zero is no limit."""
+    """A node whose Node service has run: what the Controller must know to attach a volume to it. Zero is no limit.
+
+    `fuse_directory`: what holds the directories, on the node's host, that FUSE pods share with the Node service; empty where
+    FUSE processes are its own.
+    """
 
     node_id: str
     topology: dict[str, str] = {}
     max_volumes: int = 0
+    fuse_directory: str = ""
 
 
 def volume_id_of(name: str) -> str:

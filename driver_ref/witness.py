@@ -17,11 +17,11 @@ class Witness:
 
     def daemon_serves(self, daemon: Daemon) -> None:
         """A FUSE process answered INIT, or was adopted."""
-        self._observed(daemon.hello, "", daemon.hello.init_at)
+        self._observed(daemon, "", daemon.hello.init_at)
 
     def daemon_ended(self, daemon: Daemon, how: str) -> None:
         """A FUSE process is gone; `how` says in which way."""
-        self._observed(daemon.hello, how, None)
+        self._observed(daemon, how, None)
 
     def counted(self, daemon: Daemon, counters: channel.Counters) -> None:
         """New totals since the start of the FUSE process; the feed tells what moved."""
@@ -61,8 +61,11 @@ class Witness:
         """We took a mount away."""
         self._publisher.publish(MountVanished(node_name=self._node_name, mount=mount))
 
-    def _observed(self, hello: channel.Hello, exited: str, at: int | None) -> None:
-        daemon = DaemonStatus(pid=hello.pid, name="driver_ref.fs", started_at=hello.started_at, exited=exited)
+    def _observed(self, process: Daemon, exited: str, at: int | None) -> None:
+        hello = process.hello
+        daemon = DaemonStatus(
+            pid=process.pid, name="driver_ref.fs", started_at=hello.started_at, exited=exited
+        )
         self._publisher.publish(
             FuseObserved(
                 node_name=self._node_name,

@@ -65,6 +65,11 @@ def _parse(arguments: list[str]) -> Options:
         help="descriptors kept open for inodes not in use (default: a quarter of the limit on open files)",
     )
     add(
+        "--succeed",
+        action="store_true",
+        help="take the place of a daemon that died: detach what it left at the mount point, which is made where missing",
+    )
+    add(
         "--no-counters",
         dest="counting",
         action="store_false",

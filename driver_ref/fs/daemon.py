@@ -43,7 +43,8 @@ class Options:
     """What the command line says; sizes in bytes, ``control`` is the control socket's path.
 
     ``cached_files`` is how many descriptors of idle inodes are kept open, 0 for a quarter of what the process may open.
-    ``counting`` False leaves the operations uncounted, to measure what counting costs.
+    ``counting`` False leaves the operations uncounted, to measure what counting costs. ``succeed``: a mount that is at the mount
+    point is a dead daemon's, and is detached.
     """
 
     volume_id: str
@@ -57,6 +58,7 @@ class Options:
     cache_seconds: float = 1.0
     cached_files: int = 0
     counting: bool = True
+    succeed: bool = False
 
 
 def run(options: Options) -> None:
@@ -66,16 +68,23 @@ def run(options: Options) -> None:
     """
     started_at = time.time_ns()
     mountpoint = _absolute(options.mountpoint)
-    _check(options.source, mountpoint)
+    if not options.succeed:
+        _check(options.source, mountpoint)
     files = _raise_file_limit()
-    os.umask(0)
     try:
-        nodes = NodeTable(options.source, capacity=options.cached_files or min(files // 4, 65536))
-        space = Space(options.size_bytes, *_measure(options.source))
         listener = listen(options.control)
     except OSError as error:
         raise StartError(f"cannot start: {error}") from None
     try:
+        if options.succeed:  # nobody else listens, so whoever mounted there is dead
+            _make_way(mountpoint)
+            _check(options.source, mountpoint)
+        os.umask(0)
+        try:
+            nodes = NodeTable(options.source, capacity=options.cached_files or min(files // 4, 65536))
+            space = Space(options.size_bytes, *_measure(options.source))
+        except OSError as error:
+            raise StartError(f"cannot start: {error}") from None
         faults = Faults()
         counters = OpCounters()
         stop = trio.Event()
@@ -117,6 +126,16 @@ def _absolute(path: str) -> str:
     """The path as mountinfo will write it; only the directory above is looked at, for the mount point may be dead."""
     above, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(above), name)
+
+
+def _make_way(mountpoint: str) -> None:
+    try:
+        while mounts.connection_at(mountpoint) is not None:
+            mounts.detach(mountpoint)
+        if not os.path.lexists(mountpoint):
+            os.mkdir(mountpoint, 0o755)
+    except OSError as error:
+        raise StartError(f"cannot take over {mountpoint}: {error}") from None
 
 
 def _check(source: str, mountpoint: str) -> None:
@@ -201,9 +220,11 @@ async def _leave(mountpoint: str, connection: int, unmounted: trio.Event) -> Non
     """Unmount politely; whoever still uses the mount gets his data written before it is taken from him."""
     if unmounted.is_set() or mounts.connection_at(mountpoint) != connection:
         return
+    # Bind mounts do not keep the unmount from succeeding, and go with us: what they have not written yet is asked for now.
+    await mounts.write_back(mountpoint, _PATIENCE_SECONDS)
     if await mounts.unmount(mountpoint, _PATIENCE_SECONDS):
         with trio.move_on_after(_PATIENCE_SECONDS):  # other mounts of it (bind mounts) may keep it alive
             await unmounted.wait()
         return
-    _log.info("%s is busy: its data is written back and the mount is detached", mountpoint)
-    await mounts.write_back(mountpoint, _PATIENCE_SECONDS)
+    _log.info("%s is busy: its mount is detached", mountpoint)
+    await mounts.write_back(mountpoint, _PATIENCE_SECONDS)  # whoever used it may have gone on writing

@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -124,7 +125,7 @@ def test_a_volume_that_does_not_exist_is_not_found(driver: Driver) -> None:
 
 def test_the_end_of_a_fuse_process_is_noticed_and_the_next_stage_mends_it(driver: Driver) -> None:
     """Killed: both witnesses of health say so at once, publishing is refused, staging starts a new process on the same
-    data; a target of the dead one is told apart, and replaced when it is published again."""
+    data, and the target of the dead one shows it, too."""
     volume = Volume(driver, "dying").up()
     (volume.target / "kept").write_text("data")
     [pid] = driver.daemons()
@@ -142,11 +143,72 @@ def test_the_end_of_a_fuse_process_is_noticed_and_the_next_stage_mends_it(driver
     assert entry.reason == "FuseProcessDead"
     volume.stage()
     assert not volume.stats(volume.staging).volume_condition.abnormal
-    assert "started anew" in volume.stats().volume_condition.message
-    volume.publish()
-    assert (volume.target / "kept").read_text() == "data"
     assert not volume.stats().volume_condition.abnormal
+    assert (volume.target / "kept").read_text() == "data"
+    volume.publish()
     volume.down()
+    assert driver.mounted() == []
+
+
+@contextmanager
+def _workload(propagation: str, volume: Path, own: Path) -> Iterator[int]:
+    """A process with mounts of its own, made from ours, that has the volume at `own`, as a container has; its pid.
+
+    `propagation`: of what we mount later.
+    """
+    own.mkdir(exist_ok=True)
+    script = 'mount --bind "$0" "$1" && echo && exec cat'
+    process = subprocess.Popen(
+        ["unshare", "--mount", f"--propagation={propagation}", "sh", "-c", script, str(volume), str(own)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"\n"
+        yield process.pid
+    finally:
+        process.communicate()
+
+
+def _read(pid: int, path: Path) -> str:
+    """What a process with mounts of its own reads; empty when it cannot."""
+    command = ["nsenter", f"--target={pid}", "--mount", "cat", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_running_workload_gets_the_new_mount_if_it_lets_mounts_in(driver: Driver, readonly: bool) -> None:
+    """After the FUSE process was replaced, twice: a mount namespace that is a slave of ours (HostToContainer) reads the files
+    again, read-only where it was so; a private one does not, and the condition says so until it is gone."""
+    volume = Volume(driver, "healed").up()
+    shared = driver.directory / "shared"
+    shared.mkdir()
+    target = shared / "target"
+    subprocess.run(["mount", "--bind", str(shared), str(shared)], check=True)
+    subprocess.run(["mount", "--make-shared", str(shared)], check=True)
+    try:
+        (volume.target / "kept").write_text("data")
+        volume.publish(target, readonly)
+        own = driver.directory / "own"
+        with _workload("slave", target, own) as slave:
+            for _ in range(2):
+                with _workload("private", target, own) as private:
+                    assert _read(slave, own / "kept") == _read(private, own / "kept") == "data"
+                    os.kill(driver.daemons()[0], signal.SIGKILL)
+                    eventually(lambda: volume.stats().volume_condition.abnormal, "the end is noticed")
+                    volume.stage()
+                    assert _read(slave, own / "kept") == "data"
+                    assert _read(private, own / "kept") == ""
+                    assert "container must be started anew" in volume.stats(target).volume_condition.message
+                assert not volume.stats(target).volume_condition.abnormal
+                touch = ["nsenter", f"--target={slave}", "--mount", "touch", str(own / "new")]
+                touched = subprocess.run(touch, capture_output=True, check=False)
+                assert (touched.returncode != 0) is readonly
+        volume.unpublish(target)
+        volume.down()
+    finally:
+        subprocess.run(["umount", "--lazy", str(shared)], check=True)
     assert driver.mounted() == []
 
 
