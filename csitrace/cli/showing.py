@@ -35,8 +35,10 @@ def taking_in(session: "Session", sources: "Sequence[Source]") -> Callable[[], A
     return take_in
 
 
-async def show(session: "Session", sources: "Sequence[Source]", output: str, wanted: str) -> int:
-    """Run the view that was asked for until the user leaves it or the sources end."""
+async def show(
+    session: "Session", sources: "Sequence[Source]", output: str, wanted: str, hint: str = ""
+) -> int:
+    """Run the view that was asked for until the user leaves it or the sources end. `hint`: what the screen says to look at."""
     take_in = taking_in(session, sources)
     on_terminal = all(
         stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
@@ -48,7 +50,7 @@ async def show(session: "Session", sources: "Sequence[Source]", output: str, wan
         from csitrace.tui.app import CsitraceApp
         from csitrace.tui.session_view import SessionView
 
-        app = CsitraceApp(SessionView(session), take_in, wanted)
+        app = CsitraceApp(SessionView(session), take_in, wanted, hint)
         leave = functools.partial(app.exit, return_code=TERMINATED)  # the terminal is put back before we go
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
         await app.run_async()

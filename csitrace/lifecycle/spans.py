@@ -1,9 +1,10 @@
 """Spans: the named intervals of a volume's life, from its calls, or where no driver is heard from what the cluster showed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from csitrace.lifecycle.state import Call, Mark, Volume
+from csitrace.lifecycle.fuse import trouble
+from csitrace.lifecycle.state import Call, FuseState, Mark, Volume
 from csitrace.lifecycle.views import SpanView
 from csitrace.model.events import Witness
 from csitrace.model.rpc import RPC_BY_METHOD, code_name
@@ -20,6 +21,15 @@ def spans(volume: Volume) -> tuple[SpanView, ...]:
     told = {span.name for span in found}
     found += [span for span in _from_marks(volume) if span.name not in told]
     return tuple(sorted(found, key=lambda span: span.started_at))
+
+
+def hangs(connections: Iterable[FuseState], now: int) -> tuple[SpanView, ...]:
+    """What a FUSE daemon leaves unanswered now: an open span for each connection, from when requests began to wait."""
+    return tuple(
+        SpanView("FUSE hang", connection.waiting_since, None, "", 1, connection.node_name)
+        for connection in connections
+        if connection.waiting_since is not None and not connection.ended and trouble(connection, now)
+    )
 
 
 def _from_calls(calls: tuple[Call, ...]) -> Iterator[SpanView]:

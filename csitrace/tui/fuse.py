@@ -1,7 +1,8 @@
 """The FUSE side of a volume: is its daemon well, what is asked of it, how fast and how well does it answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from csitrace.lifecycle.daemon_pods import GONE, DaemonPod
 from csitrace.lifecycle.fuse import rate, trouble
 from csitrace.lifecycle.state import FuseState, StepStatus
 from csitrace.model.events import FuseOpSampled, Stamp, Witness
@@ -27,8 +28,9 @@ _SAMPLES_SHOWN = 20
 def fuse_lines(detail: Detail, now: int, width: int) -> list[Line]:
     """Every FUSE connection of the volume."""
     if not detail.fuse:
-        return _none(detail, width)
-    lines: list[Line] = []
+        return [*_none(detail, width), *pod_lines(detail.daemon_pods, now, width)]
+    told = {connection.daemon.pod_uid for connection in detail.fuse if connection.daemon is not None}
+    lines = pod_lines([pod for pod in detail.daemon_pods if pod.uid not in told], now, width)
     for connection in detail.fuse:
         if lines:
             lines.append(line())
@@ -62,8 +64,11 @@ def _connection_lines(connection: FuseState, detail: Detail, now: int, width: in
             lines.append(
                 line((f" ? {what}: as of {clock_text(last)}, the {witness} is silent since", Tone.UNKNOWN))
             )
+    process = connection.daemon
+    pods = [pod for pod in detail.daemon_pods if process is not None and pod.uid == process.pod_uid]
     lines += [
         _labelled("daemon", _daemon(connection, now)),
+        *pod_lines(pods, now, width),
         _labelled("requests", _requests(connection, now)),
     ]
     lines += [line(), *_table(connection, now, width, (Witness.DRIVER, node) in detail.silent)]
@@ -73,6 +78,36 @@ def _connection_lines(connection: FuseState, detail: Detail, now: int, width: in
             _sample(at, sample, now) for at, _, sample in reversed(connection.samples[-_SAMPLES_SHOWN:])
         ]
     return lines
+
+
+def pod_lines(pods: Iterable[DaemonPod], now: int, width: int) -> list[Line]:
+    """The pods of daemons: where each runs, how it fares, how often it was started again, how it last ended."""
+    lines: list[Line] = []
+    for pod in pods:
+        lines += wrap(_labelled("pod", _pod(pod, now)), width - 1, indent=_LABEL)
+    return lines
+
+
+def _pod(pod: DaemonPod, now: int) -> Line:
+    if pod.unseen:
+        return line(("? ", Tone.UNKNOWN), pod.full_name, (f" unknown: {pod.unseen}", Tone.UNKNOWN))
+    words = [f"{pod.restarts} restart{'' if pod.restarts == 1 else 's'}"]
+    if pod.last_exit:
+        when = f" {seconds_text(now - pod.last_exit_at)} ago" if pod.last_exit_at is not None else ""
+        words.append(f"last exit: {pod.last_exit}{when}")
+    if pod.is_leaving:
+        words.append("being deleted")
+    well = pod.is_ready and not pod.trouble
+    state = (
+        pod.phase
+        if well or pod.phase == GONE
+        else f"{pod.phase or 'phase unknown'}, {pod.trouble or 'not ready'}"
+    )
+    where = f" on {pod.node_name}" if pod.node_name else ""
+    sign = ("●", Tone.GOOD) if well else ("✗", Tone.BAD)
+    return line(
+        sign, f" {pod.full_name}{where}  ", (state, Tone.PLAIN if well else Tone.BAD), f", {', '.join(words)}"
+    )
 
 
 def _is_mounted(connection: FuseState, detail: Detail) -> bool:

@@ -82,7 +82,7 @@ KEYS: tuple[Key, ...] = (
     Key(Scope.VOLUMES, "enter", "Enter", "open", "open the volume under the cursor", "open", "open"),
     Key(Scope.VOLUMES, "slash", "/", "filter", "filter the list; Esc in the filter takes the change back", "filter"),
     Key(Scope.VOLUMES, "escape", "Esc", "back", "undo the filter: all volumes again, or back to where the list was opened from"),
-    Key(Scope.VOLUMES, "n", "n", "next_problem", "go to the next volume that is stuck, slow or unknown", "problem"),
+    Key(Scope.VOLUMES, "n", "n", "next_problem", "go to the next volume that is stuck, slow or unknown", "next"),
     Key(Scope.VOLUMES, "s", "s", "sort", "sort by the next of: worst, name, time in step, operations", "sort", spare=2),
     Key(Scope.VOLUMES, "y", "y", "copy", "copy the command to run next (works over SSH)"),
     Key(Scope.VOLUMES, "d", "d", "driver", "open the volume's driver"),

@@ -14,6 +14,7 @@ from csitrace.tui.block import Block
 from csitrace.tui.factlist import FactList
 from csitrace.tui.facts import fact_columns, fact_filter, fact_lines
 from csitrace.tui.filterbar import FilterBar
+from csitrace.tui.folding import Folded
 from csitrace.tui.fuse import fuse_lines
 from csitrace.tui.lines import Line, Tone, line
 from csitrace.tui.steps import STEP_COLUMNS, decisive_seq, ladder_lines, step_lines
@@ -185,6 +186,7 @@ class EventsPane(Pane):
         self._filter = self._read("")
         self._facts = FactList(watched, key)
         self._shown: tuple[Detail, Overview] | None = None
+        self._wanted = 0  # a fact to put the cursor on once it is found
 
     def compose(self) -> ComposeResult:
         yield Table(
@@ -199,7 +201,11 @@ class EventsPane(Pane):
 
     def show(self, detail: Detail, overview: Overview) -> None:
         self._shown = (detail, overview)
-        self.target().show(self._facts.update(detail.volume, self._filter), detail.now)
+        facts = Folded(self._facts.update(detail.volume, self._filter))
+        if self._wanted and facts and facts[0].seq <= self._wanted:
+            self.target().hold(facts.holds(self._wanted))
+            self._wanted = 0
+        self.target().show(facts, detail.now)
         self._show_fact()
 
     @property
@@ -210,7 +216,9 @@ class EventsPane(Pane):
     def go_to(self, seq: int) -> None:
         """Put the cursor on a fact."""
         self._filter = self._read("")
-        self.target().hold(seq)
+        self._wanted = seq
+        if self._shown is not None:
+            self.show(*self._shown)
 
     def start_filter(self) -> None:
         self.query_one(FilterBar).open(self._filter)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from csitrace.engine.session import Session
+from csitrace.lifecycle.daemon_pods import daemon_pods
 from csitrace.lifecycle.drivers import DriverView, driver_views
 from csitrace.lifecycle.facts import Fact, concerns, describe
 from csitrace.lifecycle.fuse import fuse_states
@@ -11,7 +12,7 @@ from csitrace.lifecycle.ladder import ladder, way_back
 from csitrace.lifecycle.nodes import NodeView, node_views
 from csitrace.lifecycle.row import volume_row
 from csitrace.lifecycle.rowcache import RowCache
-from csitrace.lifecycle.spans import spans
+from csitrace.lifecycle.spans import hangs, spans
 from csitrace.lifecycle.state import State, Use, Volume
 from csitrace.lifecycle.verdict import standing
 from csitrace.lifecycle.views import VolumeRow
@@ -56,6 +57,7 @@ class SessionView:
         if volume is None:
             return None
         use = _use(state, volume, pod_uid)
+        connections = fuse_states(state, volume)
         return Detail(
             now,
             volume,
@@ -63,9 +65,10 @@ class SessionView:
             use,
             ladder(state, volume, use),
             way_back(state, volume, use),
-            spans(volume),
+            (*spans(volume), *hangs(connections, now)),
             questions(state, volume, use),
-            fuse_states(state, volume),
+            connections,
+            daemon_pods(state, volume),
             dict(_silent(state, volume)),
         )
 

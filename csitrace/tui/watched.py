@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from csitrace.lifecycle.daemon_pods import DaemonPod
 from csitrace.lifecycle.drivers import DriverView
 from csitrace.lifecycle.facts import Fact
 from csitrace.lifecycle.nodes import NodeView
@@ -64,6 +65,7 @@ class Detail:
     spans: tuple[SpanView, ...] = ()
     questions: tuple[QuestionView, ...] = ()
     fuse: tuple[FuseState, ...] = ()
+    daemon_pods: tuple[DaemonPod, ...] = ()
     silent: Mapping[tuple[Witness, str], int] = field(default_factory=dict)
 
 

@@ -106,7 +106,14 @@ ROWS: tuple[VolumeRow, ...] = (
 WITNESSES = (
     WitnessView(Witness.KUBERNETES, 10, 10, NOW - 200 * MILLISECOND),
     WitnessView(Witness.DRIVER, 3, 3, NOW - 2 * SECOND),
-    WitnessView(Witness.KERNEL, 11, 12, NOW - SECOND, ("n7: agent silent, connection refused",)),
+    WitnessView(
+        Witness.KERNEL,
+        11,
+        12,
+        NOW - SECOND,
+        ("n7: agent silent, connection refused",),
+        (("n7", NOW - 40 * SECOND),),
+    ),
 )
 
 
