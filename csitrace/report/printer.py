@@ -14,6 +14,7 @@ from csitrace.model.kinds import KIND_BY_NAME
 from csitrace.model.times import SECOND
 from csitrace.report.changes import Change, Follower
 from csitrace.report.lines import LINES
+from csitrace.report.refusal import refusal
 from csitrace.report.silence import Silence, sentences, silences
 
 PACE_SECONDS = 0.2
@@ -72,9 +73,9 @@ class Printer:
                 await self._wait(changed, taking_in)
                 changed.clear()
                 begun = begun or has_begun(self._session.state) or self._session.clock() >= latest
-                if begun:
+                if begun and not refusal(self._session.state):  # which ends it, and says it all
                     self.print_changes()
-            self.print_changes(complaining=begun or taking_in.exception() is None)  # an error says it all
+            self.print_changes(complaining=taking_in.exception() is None)  # an error says it all
             await taking_in
         finally:
             taking_in.cancel()

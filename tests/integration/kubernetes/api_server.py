@@ -148,6 +148,13 @@ class ApiServer:
         async with asyncio.timeout(20), self._asked:
             await self._asked.wait_for(lambda: len(self.requests) >= times)
 
+    async def until_asked_for(self, resource: str, times: int) -> None:
+        """Until `times` requests for `resource` have come."""
+        async with asyncio.timeout(20), self._asked:
+            await self._asked.wait_for(
+                lambda: sum(request.path.endswith(f"/{resource}") for request, _ in self.requests) >= times
+            )
+
     def _publish(self, change: str, resource: str, obj: dict[str, Any]) -> None:
         self._history.append((self._version, change, resource, obj))
         for queue, (watched, namespace) in self._watchers.items():

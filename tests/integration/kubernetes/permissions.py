@@ -67,17 +67,23 @@ def objects(moment: str) -> list[KubernetesObject]:
     ]
     if moment == "cannot be provisioned":
         claim = story.claim(**selected)
-        said = 'failed to provision volume with StorageClass "fast": rpc error: code = ResourceExhausted desc = no space left'
+        said = 'failed to provision volume with StorageClass "fast": rpc error: code = Internal desc = the pool is full'
         return [*around, story.node(), claim, story.pod(), story.happened("ProvisioningFailed", said, claim)]
     bound: list[KubernetesObject] = [story.claim("Bound", story.PV_NAME, **selected), story.pv(), *around]
     if moment == "in use":
         running = story.pod(story.NODE, "running", "Running", started=True)
         return [*bound, story.node(True, True), running, story.attachment(attached=True, finalizer=True)]
     waiting = story.pod(story.NODE, "waiting", started=True)
-    refused = "rpc error: code = FailedPrecondition desc = volume is attached to n9"
+    refused = "rpc error: code = Internal desc = no slot is free"
     said = f'AttachVolume.Attach failed for volume "{story.PV_NAME}" : {refused}'
     attachment = story.attachment(error=refused, finalizer=True)
-    return [*bound, story.node(), waiting, attachment, story.happened("FailedAttachVolume", said, waiting)]
+    return [
+        *bound,
+        story.node(in_use=True),
+        waiting,
+        attachment,
+        story.happened("FailedAttachVolume", said, waiting),
+    ]
 
 
 async def seen(case: Case, moment: str) -> State:
@@ -139,18 +145,30 @@ def shown(state: State) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without what the server of this run said, and as a cell of a table."""
-    return re.sub(r" \(API server [^)]*\)", "", text).replace("|", "\\|")
+    """Without what the server of this run said, and as short as a cell of a table must be."""
+    text = re.sub(r" \(API server [^)]*\)", "", text).replace(story.PV_NAME, "pvc-1…5")
+    return re.sub(
+        r"may not list and watch (\w+)\S* (?:at the cluster scope|in namespace \w+)", r"may not list \1", text
+    )
 
 
-async def table() -> str:
+States = dict[tuple[Case, str], State]
+
+
+async def all_seen() -> States:
+    """Every case at every moment."""
+    cases = [(case, moment) for case in CASES for moment in MOMENTS]
+    return dict(zip(cases, await asyncio.gather(*(seen(*case) for case in cases)), strict=True))
+
+
+def table(states: States) -> str:
     """The table, in Markdown."""
     lines = ["| lacks | " + " | ".join(MOMENTS) + " |", "|---" * (len(MOMENTS) + 1) + "|"]
     for case in CASES:
-        cells = [shown(await seen(case, moment)) for moment in MOMENTS]
+        cells = [shown(states[case, moment]) for moment in MOMENTS]
         lines.append("| " + " | ".join([case.lacks, *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    print(asyncio.run(table()), end="")
+    print(table(asyncio.run(all_seen())), end="")
