@@ -25,6 +25,9 @@ SCENARIO_NAMES = (
     "failing-stage",
     "hung-fuse",
     "teardown",
+    "expand",
+    "move-node",
+    "shared",
     "mixed",
 )
 """The demo's scenarios, named here too so that `--help` need not load the lab."""

@@ -66,7 +66,7 @@ async def run_lab(
         endpoint = Endpoint(url, token)
         kubectl = Program(session, endpoint, "kubectl", pace)
         kubelets = [Program(session, endpoint, "kubelet", pace) for _ in drivers]
-        user = User(kubectl, drivers, kubelets)
+        user = User(kubectl, drivers)
         await user.set_up()
         for story in settings.stories:
             kubectl.task(partial(run_story, story, user, reached, settings.once))

@@ -104,6 +104,41 @@ async def _teardown(user: "User") -> None:
             group.create_task(user.remove(name))
 
 
+async def _move_node(user: "User") -> None:
+    """A second pod wants, on another node, what the first one has there; it waits until the first one has let go."""
+    await user.create_claim("ledger", IMMEDIATE)
+    await user.create_pod("ledger-1", "ledger", node=1)
+    await user.until_running("ledger-1")
+    await user.pause(20)
+    await user.create_pod("ledger-2", "ledger", node=2)
+    await user.until_held_elsewhere("ledger-2")
+    await user.pause(20)
+    await user.delete_pod("ledger-1")
+    await user.until_running("ledger-2")
+
+
+async def _shared(user: "User") -> None:
+    """One volume on two nodes; on one of them the pod is replaced."""
+    await user.create_claim("assets", IMMEDIATE, "ReadWriteMany")
+    for number in (1, 2):
+        await user.create_pod(f"assets-{number}", "assets", node=number)
+    for number in (1, 2):
+        await user.until_running(f"assets-{number}")
+    await user.pause(20)
+    await user.delete_pod("assets-2")
+    await user.until_pod_gone("assets-2")
+    await user.pause(20)
+    await user.create_pod("assets-2", "assets", node=2)
+    await user.until_running("assets-2")
+
+
+async def _expand(user: "User") -> None:
+    await user.start("archive", IMMEDIATE)
+    await user.until_running("archive")
+    await user.pause(20)
+    await user.grow("archive", "128Mi")
+
+
 def _removal_of(*names: str) -> Callable[["User"], Awaitable[None]]:
     async def remove(user: "User") -> None:
         for name in names:
@@ -117,6 +152,9 @@ WAIT_FOR_CONSUMER = Story("wait-for-consumer", _wait_for_consumer, _removal_of("
 STUCK_ATTACH = Story("stuck-attach", _stuck_attach, _removal_of("orders"), hold_seconds=180)
 FAILING_STAGE = Story("failing-stage", _failing_stage, _removal_of("images"), hold_seconds=180)
 HUNG_FUSE = Story("hung-fuse", _hung_fuse, _let_go, hold_seconds=90)
+MOVE_NODE = Story("move-node", _move_node, lambda user: user.remove("ledger", "ledger-1", "ledger-2"))
+SHARED = Story("shared", _shared, lambda user: user.remove("assets", "assets-1", "assets-2"))
+EXPAND = Story("expand", _expand, _removal_of("archive"))
 TEARDOWN = Story("teardown", _teardown, _removal_of(), hold_seconds=10)
 
 SCENARIOS = {
@@ -124,6 +162,9 @@ SCENARIOS = {
         story.name: Scenario((story,))
         for story in (HEALTHY, WAIT_FOR_CONSUMER, STUCK_ATTACH, FAILING_STAGE, HUNG_FUSE, TEARDOWN)
     },
+    EXPAND.name: Scenario((EXPAND,)),
+    MOVE_NODE.name: Scenario((MOVE_NODE,), nodes=2),
+    SHARED.name: Scenario((SHARED,), nodes=2),
     "mixed": Scenario((HEALTHY, WAIT_FOR_CONSUMER, STUCK_ATTACH, FAILING_STAGE, HUNG_FUSE, TEARDOWN)),
 }
 """By the name given to `--scenario`."""

@@ -14,7 +14,7 @@ from csitrace.lab.apiserver.resources import (
     VOLUME_ATTACHMENTS,
 )
 from csitrace.lab.driver_program import DriverProgram
-from csitrace.lab.names import IMMEDIATE, NAMESPACE, SYSTEM_NAMESPACES, WAIT
+from csitrace.lab.names import IMMEDIATE, NAMESPACE, SYSTEM_NAMESPACES, WAIT, node_name
 from csitrace.lab.program import Program
 from csitrace.lab.status import Object
 
@@ -23,13 +23,10 @@ _VOLUME_SIZE = "64Mi"
 
 
 class User:
-    """`drivers`, `kubelets`: those of each node, in the order of the nodes."""
+    """`drivers`: those of each node, in the order of the nodes; `driver` is the first one's."""
 
-    def __init__(
-        self, program: Program, drivers: Sequence[DriverProgram], kubelets: Sequence[Program]
-    ) -> None:
+    def __init__(self, program: Program, drivers: Sequence[DriverProgram]) -> None:
         self.drivers = drivers
-        self.kubelets = kubelets
         self.driver = drivers[0]
         self._client = program.client
         self._pace = program.pace
@@ -70,18 +67,20 @@ class User:
             storage_class["parameters"] = parameters
         await self._client.ensure(STORAGE_CLASSES, storage_class)
 
-    async def create_claim(self, name: str, class_name: str) -> None:
+    async def create_claim(self, name: str, class_name: str, mode: str = "ReadWriteOnce") -> None:
         claim = {
             "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {
-                "accessModes": ["ReadWriteOnce"],
+                "accessModes": [mode],
                 "storageClassName": class_name,
                 "resources": {"requests": {"storage": _VOLUME_SIZE}},
             },
         }
         await self._client.ensure(PERSISTENT_VOLUME_CLAIMS, claim)
 
-    async def create_pod(self, name: str, claim_name: str) -> None:
+    async def create_pod(self, name: str, claim_name: str, node: int = 0) -> None:
+        """`node`: the number of the node that it has to run on, from 1 on; 0: any."""
+        where = {"nodeSelector": {"kubernetes.io/hostname": node_name(node)}} if node else {}
         pod = {
             "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
             "spec": {
@@ -94,6 +93,7 @@ class User:
                     }
                 ],
                 "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
+                **where,
             },
         }
         await self._client.ensure(PODS, pod)
@@ -103,23 +103,43 @@ class User:
         await self.create_claim(name, class_name)
         await self.create_pod(name, name)
 
-    async def remove(self, name: str) -> None:
-        """The pod and the claim, together; returns once both and the volume are gone."""
+    async def grow(self, name: str, size: str) -> None:
+        """Ask for more room, and wait until all of it is there."""
+        wanted = {"spec": {"resources": {"requests": {"storage": size}}}}
+        claim = {"metadata": {"name": name, "namespace": NAMESPACE}}
+        await self._client.patch(PERSISTENT_VOLUME_CLAIMS, claim, wanted)
+        await self.until(lambda: _capacity(self._claims.get(name, NAMESPACE)) == size)
+
+    async def delete_pod(self, name: str) -> None:
+        """Ask for it; returns at once."""
+        await self._client.delete(PODS, {"metadata": {"name": name, "namespace": NAMESPACE}})
+
+    async def remove(self, name: str, *pods: str) -> None:
+        """The pods (by default the one of the claim's name) and the claim, together; returns once all and the volume are gone."""
+        pods = pods or (name,)
         volume = self.volume_of(name)
-        for resource in (PODS, PERSISTENT_VOLUME_CLAIMS):
-            await self._client.delete(resource, {"metadata": {"name": name, "namespace": NAMESPACE}})
-        await self.until(lambda: self._pods.get(name, NAMESPACE) is None)
+        for pod in pods:
+            await self.delete_pod(pod)
+        claim = {"metadata": {"name": name, "namespace": NAMESPACE}}
+        await self._client.delete(PERSISTENT_VOLUME_CLAIMS, claim)
+        await self.until(lambda: all(self._pods.get(pod, NAMESPACE) is None for pod in pods))
         await self.until(lambda: self._claims.get(name, NAMESPACE) is None)
         if volume is not None:
             volume_name = volume["metadata"]["name"]
             await self.until(lambda: self._volumes.get(volume_name) is None)
             await self.until(lambda: self._attachment_of(volume_name) is None)
 
+    async def until_pod_gone(self, name: str) -> None:
+        await self.until(lambda: self._pods.get(name, NAMESPACE) is None)
+
     async def until_running(self, name: str) -> None:
         await self.until(lambda: _phase(self._pods.get(name, NAMESPACE)) == "Running")
 
     async def until_attach_fails(self, name: str) -> None:
         await self.until(lambda: self._attach_error(name) is not None)
+
+    async def until_held_elsewhere(self, name: str) -> None:
+        await self.until(lambda: self._has_event(name, "FailedAttachVolume"))
 
     async def until_mount_fails(self, name: str) -> None:
         await self.until(lambda: self._has_event(name, "FailedMount"))
@@ -165,3 +185,7 @@ class User:
 
 def _phase(pod: Object | None) -> str:
     return str(pod["status"].get("phase", "")) if pod else ""
+
+
+def _capacity(claim: Object | None) -> str:
+    return str((claim["status"].get("capacity") or {}).get("storage", "")) if claim else ""

@@ -1,47 +1,55 @@
-"""Where the lab differs from a real cluster, the lab is wrong: what it is compared with is what a real cluster does."""
+"""Where the lab differs from a real cluster, the lab is wrong: what it is compared with is what a real cluster does.
+
+With CSITRACE_RECORD=1 the lives are recorded instead.
+"""
 
 import asyncio
 import os
+import uuid
 
 import msgspec
 import pytest
 
 from tests.cluster.conftest import Target
-from tests.cluster.harness import objects, storage
-from tests.cluster.harness.kubectl import Kubectl
-from tests.integration.lab.sequence import STRAIGHT_ROAD, Object, normal_form, recording, walk
-from tests.integration.lab.test_faithful import RECORDED
-
-ENDS_WELL = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+from tests.cluster.harness import storage
+from tests.integration.lab.compared import NAMES, RECORDED, STRAIGHT, Outcomes, form_of, live_all
+from tests.integration.lab.sequence import STRAIGHT_ROAD, recording
+from tests.roads.on_cluster import OnCluster
 
 
-@pytest.mark.parametrize("storage_class", [storage.IMMEDIATE_CLASS, storage.WAITING_CLASS])
-async def test_the_recording_is_true(
-    target: Target, kubectl: Kubectl, image: objects.Image, storage_class: str
-) -> None:
-    """A claim and a pod, there and back, give the sequences that the lab is held to.
-
-    With CSITRACE_RECORD=1 they are recorded instead.
-    """
+@pytest.fixture(scope="module")
+def lived(target: Target) -> Outcomes:
+    """All lives, side by side."""
     if target.cluster is None:
         pytest.skip(
             "needs the reference driver and its feed, which CSITRACE_TEST_KUBECONFIG does not tell of"
         )
+    cluster = target.cluster
+    nodes = tuple(node.name for node in cluster.nodes)
+    place = OnCluster(target.kubectl, target.image, cluster, nodes)
+    feeds = [storage.driver_feed(node) for node in cluster.nodes]
 
-    async def create(obj: Object) -> None:
-        await asyncio.to_thread(kubectl.apply, obj)
+    async def live() -> Outcomes:
+        async with recording(str(target.kubectl.kubeconfig), feeds) as recorded:
+            return await live_all(place, recorded, uuid.uuid4().hex[:6])
 
-    async def delete() -> None:
-        await asyncio.to_thread(kubectl, "delete", "pod/pod", "pvc/data", "--wait=false")
-
-    node = target.cluster.nodes[0]
-    async with recording(str(kubectl.kubeconfig), storage.driver_feed(node)) as recorded:
-        claim = objects.claim("data", storage_class)
-        pod = objects.pod("pod", image, ENDS_WELL, claims=("data",), node=node.name)
-        told = await walk(recorded, kubectl.namespace, claim, pod, create, delete)
-    known = msgspec.json.decode(RECORDED.read_bytes()) if RECORDED.exists() else {}
+    outcomes = asyncio.run(live())
     if os.environ.get("CSITRACE_RECORD"):
-        known[storage_class] = normal_form(told)
-        RECORDED.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
-    assert normal_form(told) == known[storage_class]
+        forms = {life: form_of(told) for life, told in outcomes.items() if isinstance(told, list)}
+        known = msgspec.json.decode(RECORDED.read_bytes(), type=dict[str, dict[str, list[str]]])
+        kept = {life: form for life, form in known.items() if life in NAMES} | forms
+        RECORDED.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    return outcomes
+
+
+@pytest.mark.parametrize("life", NAMES)
+def test_the_recording_is_true(lived: Outcomes, life: str) -> None:
+    """Each life gives the sequences that the lab is held to."""
+    assert form_of(lived[life]) == msgspec.json.decode(RECORDED.read_bytes())[life]
+
+
+def test_the_order_of_causes_is_true(lived: Outcomes) -> None:
+    """There and back: between the objects the steps come in the one order that all programs together allow."""
+    told = lived[STRAIGHT]
+    assert isinstance(told, list)
     assert [step for step in told if step in STRAIGHT_ROAD] == list(STRAIGHT_ROAD)

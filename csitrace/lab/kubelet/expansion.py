@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import grpc
 
 from csitrace.csi import csi_pb2
-from csitrace.lab.apiserver.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from csitrace.lab import objects
+from csitrace.lab.apiserver.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
 from csitrace.lab.csi_client import DriverClient, go_text
 from csitrace.lab.kubelet.layout import Layout
 from csitrace.lab.kubelet.volume_sources import PodVolume
@@ -48,6 +49,22 @@ class NodeExpansion:
         """Whether the controller's part is done and the node's is not."""
         claim = self._claims.get(volume.claim_name, pod["metadata"]["namespace"])
         return claim is not None and _status(claim) in _PENDING
+
+    async def why_unknown(self, volume: PodVolume, pod: Object) -> str:
+        """Why kubelet cannot ask, at the end of mounting, whether there is a part left for it; empty when it can.
+
+        A node may read the claims of its own pods alone: of a pod that is gone already, it may not.
+        """
+        namespace, name = objects.key_of(pod)
+        found = await self._client.find(PODS, name, namespace)
+        if found is not None and found["metadata"]["uid"] == volume.pod_uid:
+            return ""
+        return (
+            f'MountVolume.Setup failed while expanding volume for volume "{volume.volume_name}" : '
+            f'mountVolume.NodeExpandVolume get PVC failed : persistentvolumeclaims "{volume.claim_name}" is forbidden: '
+            f'User "system:node:{self._node_name}" cannot get resource "persistentvolumeclaims" in API group "" in the '
+            f"namespace \"{namespace}\": no relationship found between node '{self._node_name}' and this object"
+        )
 
     async def expand(self, volume: PodVolume, pod: Object) -> None:
         """Do the node's part, if there is one to do. RetryError when the driver refuses."""

@@ -93,7 +93,7 @@ class PodWorker:
         if not self._ending.is_set():
             ended = await self._run_containers(await self._volumes.open(self._pod, mounted))
         if ended is None:
-            await self._write_status("Failed", _NEVER_STARTED, has_sandbox=False)
+            await self._write_never_started()
         else:
             phase = "Succeeded" if ended.code == 0 else "Failed"
             await self._write_status(phase, ended.to_state(), has_sandbox=False)
@@ -104,7 +104,7 @@ class PodWorker:
         """All that the pod has, once all of it is mounted; nothing, as soon as the pod is to end."""
         mounting = [
             asyncio.create_task(self._volumes.mount(self._pod, volume, self._ending))
-            for volume in self._pod["spec"].get("volumes") or []
+            for volume in _used_volumes(self._pod)
         ]
         if not mounting:
             return []
@@ -201,8 +201,26 @@ class PodWorker:
             if error.reason != "NotFound":
                 raise
 
+    async def _write_never_started(self) -> None:
+        """A pod that ends before its containers began: Failed, and nothing else of it changes."""
+        status = self._pod["status"]
+        containers = [entry | {"state": _NEVER_STARTED} for entry in status["containerStatuses"]]
+        change = {"status": {"phase": "Failed", "containerStatuses": containers}}
+        try:
+            self._pod = await self._client.patch(PODS, self._pod, change, "status")
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+
     def _condition(self, kind: str, value: bool, why: dict[str, str]) -> Object:
         known = objects.condition(self._pod, kind) or {}
         status = "True" if value else "False"
         since = known["lastTransitionTime"] if known.get("status") == status else timestamp()
         return {"type": kind, "status": status, "lastTransitionTime": since} | why
+
+
+def _used_volumes(pod: Object) -> list[Object]:
+    """kubelet leaves alone what no container mounts."""
+    containers = [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or [])]
+    used = {mount["name"] for container in containers for mount in container.get("volumeMounts") or []}
+    return [volume for volume in pod["spec"].get("volumes") or [] if volume["name"] in used]

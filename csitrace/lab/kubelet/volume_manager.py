@@ -180,6 +180,8 @@ class VolumeManager:
                     f'{prefix} failed for volume "{volume.volume_name}" : {go_text(error)}'
                 ) from error
         self._published[volume] = pod
+        if volume.claim_name and (why := await self._expansion.why_unknown(volume, pod)):
+            raise _MountError(why)
         if self._expansion.is_due(volume, pod):
             self._expand_queue.add(volume)
 

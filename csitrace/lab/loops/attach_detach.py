@@ -90,6 +90,7 @@ class AttachDetachController:
             await self._changed.wait()
             self._changed.clear()
             desired = self._desired()
+            self._told_multi_attach &= desired
             for attachment in desired:
                 self._left_at.pop(attachment, None)
                 self._queue.add_unless_failing(attachment)  # a failed attach waits for its back-off
@@ -229,7 +230,6 @@ class AttachDetachController:
         if self._attachments.get(attachment.object_name) is None and found is None:
             self._started.discard(attachment)
             self._left_at.pop(attachment, None)
-            self._told_multi_attach.clear()
             self._wake()
 
     def _is_lost(self, attachment: Attachment, node: Object | None) -> bool:

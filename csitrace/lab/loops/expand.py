@@ -1,6 +1,7 @@
-"""The expand controller: hands a claim that is to grow to the resizer of its driver.
+"""The expand controller: says of a claim that is to grow that it leaves it to others.
 
-kube-controller-manager 1.34, pkg/controller/volume/expand.
+kube-controller-manager 1.34, pkg/controller/volume/expand. Only of a migrated in-tree volume does it also name the resizer on the
+claim.
 """
 
 from csitrace.lab import objects
@@ -14,7 +15,6 @@ from csitrace.lab.workqueue import WorkQueue
 
 class ExpandController:
     def __init__(self, program: Program) -> None:
-        self._client = program.client
         self._events = EventRecorder(program.client, "volume_expand")
         self._claims = program.informer(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = program.informer(PERSISTENT_VOLUMES)
@@ -39,12 +39,8 @@ class ExpandController:
         volume = self._volumes.get(claim["spec"].get("volumeName", "")) if claim else None
         if claim is None or volume is None or not is_to_grow(claim) or "csi" not in volume["spec"]:
             return
-        await self._events.normal(
-            claim, "ExternalExpanding", "waiting for an external controller to expand this PVC"
-        )
-        driver = volume["spec"]["csi"]["driver"]
-        marks = {objects.STORAGE_RESIZER: driver}
-        await self._client.patch(PERSISTENT_VOLUME_CLAIMS, claim, {"metadata": {"annotations": marks}})
+        message = "waiting for an external controller to expand this PVC"
+        await self._events.normal(claim, "ExternalExpanding", message)
 
 
 def is_to_grow(claim: Object) -> bool:

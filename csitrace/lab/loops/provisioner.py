@@ -237,7 +237,11 @@ class Provisioner:
 
     async def _sync_volume(self, name: str) -> None:
         volume = self._volumes.get(name)
-        if volume is None or not self._should_delete(volume):
+        if volume is None:
+            return
+        if volume["status"].get("phase") == "Bound":
+            await self._hold_or_let_go(volume)
+        if not self._should_delete(volume):
             return
         for attachment in self._attachments.all():
             if attachment["spec"]["source"].get("persistentVolumeName") == name:
@@ -258,6 +262,16 @@ class Provisioner:
             name,
             partial(objects.without_finalizer, finalizer=objects.PROVISIONER_FINALIZER),
         )
+
+    async def _hold_or_let_go(self, volume: Object) -> None:
+        """A bound volume has the finalizer as long as it is to be deleted with its claim."""
+        if objects.annotations(volume).get(objects.PROVISIONED_BY) != self._driver_name:
+            return
+        is_held = objects.PROVISIONER_FINALIZER in objects.finalizers(volume)
+        is_to_be = volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+        if is_held != is_to_be and not objects.is_terminating(volume):
+            change = objects.with_finalizer if is_to_be else objects.without_finalizer
+            await self._client.update(PERSISTENT_VOLUMES, change(volume, objects.PROVISIONER_FINALIZER))
 
     def _should_delete(self, volume: Object) -> bool:
         return (

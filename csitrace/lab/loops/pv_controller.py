@@ -178,7 +178,8 @@ class PersistentVolumeController:
             "accessModes": volume["spec"]["accessModes"],
             "capacity": volume["spec"]["capacity"],
         }
-        if any(claim["status"].get(field) != value for field, value in status.items()):
+        # Later on the claim's capacity is the affair of who expands it.
+        if claim["status"].get("phase") != "Bound":
             await self._write(
                 PERSISTENT_VOLUME_CLAIMS, claim | {"status": claim["status"] | status}, "status"
             )

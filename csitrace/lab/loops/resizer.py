@@ -62,10 +62,10 @@ class Resizer:
         claim = await self._client.find(PERSISTENT_VOLUME_CLAIMS, key[1], key[0])
         if claim is None or not is_to_grow(claim) or objects.is_terminating(claim):
             return
-        if objects.annotations(claim).get(objects.STORAGE_RESIZER) != self._driver_name:
-            return
         volume = await self._client.find(PERSISTENT_VOLUMES, claim["spec"]["volumeName"])
         if volume is None or resize_status(claim) in _ON_NODE:
+            return
+        if (volume["spec"].get("csi") or {}).get("driver") != self._driver_name:
             return
         await self._expand(claim, volume)
 
