@@ -17,12 +17,12 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-from csitrace.feed.address import UNIX_PATH_MAX, grpc_target
 from csitrace.model.events import Observation, Witness
 from csitrace.model.mounts import parse_mountinfo
 from csitrace.sources.feed import FeedSource
 from csitrace.sources.processes import in_unawaited_thread
 from csitrace.sources.rooted import resolved, root_of
+from csitrace.sources.sockets import checked
 
 SOCKET_NAME = "csitrace-feed.sock"
 RESCAN_S = 1.0
@@ -34,8 +34,7 @@ _GONE_KEPT = 64
 
 
 def discover(kubelet_root: str | os.PathLike[str], pid: str = "self") -> list[str]:
-    """Addresses of the feeds there are now below a kubelet's root as process `pid` sees it, sorted. One that nobody could connect
-    to, its path being too long, is left out."""
+    """Addresses of the feeds there are now below a kubelet's root as process `pid` sees it, sorted."""
     root = root_of(pid)
     below = root + resolved(os.fspath(kubelet_root), root)
     plugins = (f"{below}/plugins/{name}" for name in _names(f"{below}/plugins"))
@@ -73,8 +72,6 @@ def _names(directory: str) -> list[str]:
 
 def _is_socket(path: str) -> bool:
     """A socket itself: a link might lead to anybody's."""
-    if len(os.fsencode(path)) > UNIX_PATH_MAX:
-        return False
     try:
         return stat.S_ISSOCK(os.lstat(path).st_mode)
     except OSError:
@@ -104,7 +101,7 @@ class DiscoveredFeeds:
         self.scanned = asyncio.Event()
         self._kubelet_root = kubelet_root
         self._pid = pid
-        self._besides = frozenset(grpc_target(address) for address in besides)
+        self._besides = frozenset(checked(address) for address in besides)
         self._node_name = node_name
         self._rescan_s = rescan_s
         self._sources: OrderedDict[str, FeedSource] = OrderedDict()
@@ -153,7 +150,7 @@ class DiscoveredFeeds:
         return address.removeprefix("unix://").removeprefix(root_of(self._pid))
 
     def _start(self, address: str, queue: asyncio.Queue[Observation]) -> None:
-        if grpc_target(address) in self._besides:
+        if checked(address) in self._besides:
             return
         if address not in self._sources:
             self._sources[address] = self._source(address)

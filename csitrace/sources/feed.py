@@ -6,8 +6,8 @@ A feed that hangs is told from one that is idle by its heartbeats: `SILENCE_S` w
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing
 
 import msgspec
 
@@ -17,12 +17,12 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc.aio
 
 from csitrace.feed import feed_pb2 as pb
-from csitrace.feed.address import grpc_target
 from csitrace.feed.conversion import Origin
 from csitrace.feed.feed_pb2_grpc import TraceFeedStub
 from csitrace.feed.reader import FeedReader
 from csitrace.model.events import Observation, SourceDown, SourceUp, Witness
 from csitrace.sources.backoff import Backoff
+from csitrace.sources.sockets import checked, connectable
 
 SILENCE_S = 1.75
 """The protocol promises a sign of life every second; with this, a driver that hangs is noticed within two."""
@@ -81,7 +81,7 @@ class FeedSource:
     ) -> None:
         self.name = name or address
         self.called = name or f"the driver's feed at {address}"
-        self._target = grpc_target(address)
+        self._target = checked(address)
         self._missed_as = missed_as or (Witness.DRIVER, address)
         self._silence_s = silence_s
         self._open_s = open_s
@@ -139,25 +139,37 @@ class FeedSource:
 
     async def _subscription(self) -> AsyncGenerator[Observation, None]:
         """One connection, until it is lost."""
-        async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
+        async with AsyncExitStack() as opened:
             async with self._gate:
-                call = TraceFeedStub(channel).Subscribe(self._reader.request())
-                try:
+                with self._connectable() as target:
+                    channel = await opened.enter_async_context(
+                        grpc.aio.insecure_channel(target, options=_OPTIONS)
+                    )
+                    call = TraceFeedStub(channel).Subscribe(self._reader.request())
+                    opened.callback(call.cancel)
                     batch = await self._next(call, self._open_s)
-                except BaseException:
-                    call.cancel()
-                    raise
+            observations = self._reader.read(batch)
+            self._down = ""
+            self._backoff.reset()
+            observations = [*self._reader.opened(batch), *observations]
+            while True:
+                for observation in observations:
+                    yield observation
+                observations = self._reader.read(await self._next(call, self._silence_s))
+
+    @contextlib.contextmanager
+    def _connectable(self) -> Iterator[str]:
+        with contextlib.ExitStack() as opened:
             try:
-                observations = self._reader.read(batch)
-                self._down = ""
-                self._backoff.reset()
-                observations = [*self._reader.opened(batch), *observations]
-                while True:
-                    for observation in observations:
-                        yield observation
-                    observations = self._reader.read(await self._next(call, self._silence_s))
-            finally:
-                call.cancel()
+                target = opened.enter_context(connectable(self._target))
+            except OSError as error:
+                hint = (
+                    "no permission to open it"
+                    if isinstance(error, PermissionError)
+                    else "there is no such socket"
+                )
+                raise self._lost_to(f"cannot hear {self.called}: {hint}") from None
+            yield target
 
     async def _next(
         self, call: grpc.aio.UnaryStreamCall[pb.SubscribeRequest, pb.Batch], within_s: float
