@@ -1,13 +1,26 @@
 """Joining: from everything the state holds, one Volume value, with the marks of when each step was first seen done."""
 
+from collections.abc import Mapping
+
 from immutables import Map
 from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.retention import CALLS_KEPT
-from csitrace.lifecycle.state import EMPTY, Call, EventFact, Mark, MountFact, State, StepStatus, Use, Volume
-from csitrace.lifecycle.steps import BACKWARD, FORWARD, Step
+from csitrace.lifecycle.state import (
+    EMPTY,
+    Call,
+    EventFact,
+    Expansion,
+    Mark,
+    MountFact,
+    State,
+    StepStatus,
+    Use,
+    Volume,
+)
+from csitrace.lifecycle.steps import BACKWARD, EXPANSION, FORWARD, Step
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed import Attest
 from csitrace.model.events import (
@@ -31,6 +44,7 @@ from csitrace.model.kubernetes import (
     StorageClass,
     VolumeAttachment,
 )
+from csitrace.model.quantity import size_of
 from csitrace.model.times import SECOND, parse_rfc3339
 
 EVENTS_KEPT = 48
@@ -39,6 +53,7 @@ LATE_NS = 2 * SECOND
 """A server's time older than this against our own sight means we saw it late (after an outage), so the server's is better."""
 
 Marks = Map[tuple[str, Witness], Mark]
+Attests = tuple[tuple[str, Witness, Attest], ...]
 
 
 def assemble(state: State, key: str, event: TraceEvent) -> Volume | None:
@@ -59,7 +74,7 @@ def assemble(state: State, key: str, event: TraceEvent) -> Volume | None:
         events=_events(state, volume),
         changed_seq=event.seq,
     )
-    volume = _with_marks(state, volume, event)
+    volume = _with_marks(state, replace(volume, expansion=_expansion(volume, event)), event)
     left = _anything_left(state, volume)
     return replace(volume, gone_at=None if left else volume.gone_at or event.occurred_at)
 
@@ -239,12 +254,33 @@ def _events(state: State, volume: Volume) -> tuple[EventFact, ...]:
     return tuple(found[-EVENTS_KEPT:])
 
 
+def _expansion(volume: Volume, event: TraceEvent) -> Expansion | None:
+    """What is asked for now and not there yet; a request that was taken back is none any more."""
+    claim, known = volume.claim, volume.expansion
+    if claim is None or volume.claim_gone_at is not None:
+        return known
+    wanted, has = claim.spec.resources.requests.storage, claim.status.capacity.storage
+    if wanted == has and known is None:
+        return None
+    size, asked = size_of(has) or 0, size_of(wanted) or 0
+    if size and asked > size:
+        if known is not None and known.wanted == wanted:
+            return known
+        seen = volume.claim_seq == event.seq and not isinstance(event.body, ObjectListed)
+        return Expansion(wanted, has, event.occurred_at if seen else None, event.seq)
+    return None if known is not None and (size_of(known.wanted) or 0) > size else known
+
+
 def _with_marks(state: State, volume: Volume, event: TraceEvent) -> Volume:
     living = [use for use in volume.uses if use.ended_at is None]
     uses = tuple(
         replace(use, marks=_marks(Context(state, volume, use), use.marks, event)) for use in volume.uses
     )
     volume = replace(volume, uses=uses)
+    if volume.expansion is not None:
+        ctx = Context(state, volume, living[0] if living else None)
+        marks = _marks_of(_EXPANSION, ctx, volume.expansion.marks, event)
+        volume = replace(volume, expansion=replace(volume.expansion, marks=marks))
     if living:
         return volume
     return replace(volume, marks=_marks(Context(state, volume), volume.marks, event))
@@ -255,11 +291,18 @@ def _marks(ctx: Context, marks: Marks, event: TraceEvent) -> Marks:
 
     Only the witness that speaks is asked: no fact of one changes what another has shown.
     """
-    table = _BACKWARD if ctx.is_leaving or ctx.use is None else _FORWARD
+    return _marks_of(_BACKWARD if ctx.is_leaving or ctx.use is None else _FORWARD, ctx, marks, event)
+
+
+def _marks_of(
+    table: Mapping[Witness | None, Attests], ctx: Context, marks: Marks, event: TraceEvent
+) -> Marks:
     for step_id, witness, attest in table[_speaker(event)]:
         testimony = attest(ctx)
         done = testimony is not None and testimony.status is StepStatus.DONE
-        if done == ((step_id, witness) in marks):
+        known = marks.get((step_id, witness))
+        better = known is not None and known.at is None and testimony is not None and testimony.at is not None
+        if done == (known is not None) and not (done and better):
             continue
         if done and testimony is not None:
             marks = marks.set((step_id, witness), _mark(testimony, event))
@@ -273,7 +316,7 @@ def _speaker(event: TraceEvent) -> Witness | None:
     return _SPEAKERS.get(type(event.body))
 
 
-def _attests(steps: tuple[Step, ...]) -> dict[Witness | None, tuple[tuple[str, Witness, Attest], ...]]:
+def _attests(steps: tuple[Step, ...]) -> dict[Witness | None, Attests]:
     everything = tuple(
         (step.id, witness, attest) for step in steps for witness, attest in step.attests.items()
     )
@@ -281,7 +324,7 @@ def _attests(steps: tuple[Step, ...]) -> dict[Witness | None, tuple[tuple[str, W
     return {who: tuple(row for row in everything if who in (row[1], None)) for who in speakers}
 
 
-_FORWARD, _BACKWARD = _attests(FORWARD), _attests(BACKWARD)
+_FORWARD, _BACKWARD, _EXPANSION = _attests(FORWARD), _attests(BACKWARD), _attests(EXPANSION)
 
 _SPEAKERS: dict[type, Witness] = {
     **dict.fromkeys((ObjectListed, ObjectAdded, ObjectModified, ObjectDeleted), Witness.KUBERNETES),

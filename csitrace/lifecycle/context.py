@@ -24,6 +24,8 @@ from csitrace.model.kubernetes import (
 
 IMMEDIATE = "Immediate"
 WAIT_FOR_FIRST_CONSUMER = "WaitForFirstConsumer"
+
+_FOR_A_NODE = ("Node", "ControllerPublish", "ControllerUnpublish")
 BLOCK = "Block"
 MOUNT_FAILURES = ("FailedMount", "FailedMapVolume")
 ATTACH_EVENTS = ("SuccessfulAttachVolume", "FailedAttachVolume")
@@ -51,6 +53,15 @@ class Context:
         if self.pv is not None:
             return self.pv.name
         return self.claim.spec.volume_name if self.claim is not None else ""
+
+    @property
+    def pv_lives_on(self) -> bool:
+        """The PV is still there, and is another claim's by now, or nobody's: an administrator has taken its claimRef away."""
+        return (
+            self.pv is not None
+            and self.volume.pv_gone_at is not None
+            and index.find(self.state, PersistentVolume, self.pv.uid) is not None
+        )
 
     @property
     def pod(self) -> Pod | None:
@@ -281,8 +292,8 @@ class Context:
             return False
         if target and self.use is not None and self.use.pod_uid not in call.target_path:
             return False
-        if not self.node_name:
-            return True
+        if not self.node_name:  # a pod without a node: what was done for nodes was done for others
+            return self.use is None or not call.method.startswith(_FOR_A_NODE)
         if call.method.startswith("Controller"):
             return call.node_id in self._node_ids
         return not call.method.startswith("Node") or call.node_name in ("", self.node_name)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import Mark, State, StepStatus, Use, Volume
-from csitrace.lifecycle.steps import BACK, BACKWARD, FORWARD, Step, attention_order
+from csitrace.lifecycle.steps import BACK, BACKWARD, EXPANSION, FORWARD, Step, attention_order
 from csitrace.lifecycle.views import StepView, Testimony
 from csitrace.model.events import Stamp, Witness
 
@@ -29,6 +29,16 @@ def way_back(state: State, volume: Volume, use: Use | None) -> tuple[StepView, .
     if views and views[0].status in SETTLED:
         views = _with_holder(views, order)
     return _with_durations(views, order)
+
+
+def expansion(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
+    """The steps of the latest expansion, once one was asked for; else none."""
+    if volume.expansion is None:
+        return ()
+    ctx = Context(state, volume, use)
+    order = tuple(step.id for step in EXPANSION)
+    views = _with_proofs(ctx, EXPANSION, [_step_view(step, ctx) for step in EXPANSION])
+    return _with_durations(_with_holder(views, order), order)
 
 
 def current_step(views: Sequence[StepView], order: Sequence[str]) -> StepView | None:
@@ -165,6 +175,9 @@ def _stamped(testimony: Testimony, mark: Mark | None) -> Testimony:
 
 def _mark(ctx: Context, step_id: str, witness: Witness) -> Mark | None:
     if ctx.use is not None and (mark := ctx.use.marks.get((step_id, witness))) is not None:
+        return mark
+    growing = ctx.volume.expansion
+    if growing is not None and (mark := growing.marks.get((step_id, witness))) is not None:
         return mark
     return ctx.volume.marks.get((step_id, witness))
 

@@ -5,7 +5,7 @@ from csitrace.lifecycle.fuse import fuse_states, rate, unexpected_errors
 from csitrace.lifecycle.heard import call_silence
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.state import State, StepStatus, Volume
-from csitrace.lifecycle.steps import PHASE_STEPS, STEP_BY_ID
+from csitrace.lifecycle.steps import EXPANSION, PHASE_STEPS, STEP_BY_ID
 from csitrace.lifecycle.verdict import Standing, standing, verdict_of
 from csitrace.lifecycle.views import Severity, StepView, VolumeRow
 from csitrace.model.times import SECOND
@@ -20,6 +20,8 @@ PHASE_OF_STEP = {
     **dict.fromkeys(("16b", "17", "b1", "b2", "b3", "b4"), 3),
 }
 """Which of the four phases a step leads to, or on the way back leaves."""
+
+EXPANSION_STEPS = frozenset(step.id for step in EXPANSION)
 
 Phases = tuple[StepStatus, StepStatus, StepStatus, StepStatus]
 
@@ -54,7 +56,13 @@ def volume_row(state: State, volume: Volume, now: int) -> VolumeRow:
         phases=_phases(state, volume, where),
         stage=step.stage if step is not None else "",
         step_id=word.step_id,
-        step_title=_step_title(word.severity, word.sentence, where, step.title if step is not None else ""),
+        step_title=_step_title(
+            word.severity,
+            word.sentence,
+            where,
+            step.title if step is not None else "",
+            word.step_id in EXPANSION_STEPS,
+        ),
         since=word.since,
         node_names=tuple(dict.fromkeys(use.node_name for use in living if use.node_name)),
         pods=tuple(use.pod.name for use in living),
@@ -73,11 +81,11 @@ def _worst_first(row: VolumeRow) -> tuple[int, str, str]:
     return -row.severity, row.display_name, row.key
 
 
-def _step_title(severity: Severity, sentence: str, where: Standing, title: str) -> str:
+def _step_title(severity: Severity, sentence: str, where: Standing, title: str, is_growing: bool) -> str:
     """The step's name; where nothing is waited for, how the volume rests."""
     if severity is Severity.GONE:
         return "gone"
-    if where.current is None:
+    if where.current is None and not is_growing:
         return "in use" if where.use is not None else "at rest"
     return sentence if severity is Severity.WAITING else title
 

@@ -55,6 +55,9 @@ def _from_calls(calls: tuple[Call, ...]) -> Iterator[SpanView]:
 
 
 def _from_marks(volume: Volume) -> Iterator[SpanView]:
+    growing = volume.expansion
+    if growing is not None and growing.at is not None:
+        yield _between("expand", growing.at, growing.marks.get(("e6", Witness.KUBERNETES)), "")
     for use in volume.uses:
         for name, first, last in _CLAIMED:
             start, end = (use.marks.get((step, Witness.KUBERNETES)) for step in (first, last))

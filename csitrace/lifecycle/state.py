@@ -112,6 +112,20 @@ class Use(msgspec.Struct, frozen=True):
         return self.pod.status.phase in ("Succeeded", "Failed")
 
 
+class Expansion(msgspec.Struct, frozen=True):
+    """The latest request for more room that was seen while the claim did not have it yet.
+
+    `wanted` and `before` as the API spells sizes; `at` None where it was asked before we came; `marks` as in `Use`, of the
+    expansion's own steps.
+    """
+
+    wanted: str
+    before: str
+    at: int | None
+    seq: int
+    marks: Map[tuple[str, Witness], Mark] = EMPTY
+
+
 class EventFact(msgspec.Struct, frozen=True):
     """A Kubernetes Event about one of the volume's objects, with the seq of its latest version."""
 
@@ -143,6 +157,7 @@ class Volume(msgspec.Struct, frozen=True):
     mounts: tuple[MountFact, ...] = ()
     events: tuple[EventFact, ...] = ()  # oldest first, bounded
     marks: Map[tuple[str, Witness], Mark] = EMPTY  # steps that concern the volume as a whole
+    expansion: Expansion | None = None
     first_seen_at: int = 0
     changed_seq: int = 0
     gone_at: int | None = None

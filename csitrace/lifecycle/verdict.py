@@ -9,7 +9,7 @@ from csitrace.lifecycle import index
 from csitrace.lifecycle.context import WAIT_FOR_FIRST_CONSUMER, Context
 from csitrace.lifecycle.fuse import fuse_states, trouble
 from csitrace.lifecycle.holds import Hold, fuse_pod, hold
-from csitrace.lifecycle.ladder import SETTLED, current_step, ladder, way_back
+from csitrace.lifecycle.ladder import SETTLED, current_step, expansion, ladder, way_back
 from csitrace.lifecycle.state import FuseState, State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import attention_order
 from csitrace.lifecycle.views import Evidence, Severity, StepView, Verdict
@@ -28,6 +28,7 @@ class Patience:
 PATIENCE: dict[str, Patience] = {
     "15": Patience(20 * SECOND, 45 * SECOND),  # kubelet waits for its own node status update, every 10 s
     "17": Patience(30 * SECOND, 3 * MINUTE),  # an image may have to be pulled
+    "e5": Patience(90 * SECOND, 4 * MINUTE),  # kubelet looks when it next syncs the pod
     "b2": Patience(35 * SECOND, 2 * MINUTE),  # the default grace period is 30 s
     "b6": Patience(20 * SECOND, 45 * SECOND),
     "b7": Patience(20 * SECOND, 60 * SECOND),
@@ -60,6 +61,8 @@ COMMANDS: dict[str, str] = {
     "16a": _POD,
     "16b": _POD,
     "17": _POD,
+    **dict.fromkeys(("e1", "e2", "e3", "e4", "e6"), _CLAIM),
+    "e5": _POD,
     "b1": _POD,
     "b2": _POD,
     "b3": _POD,
@@ -109,11 +112,21 @@ def verdict(state: State, volume: Volume, now: int) -> Verdict:
 def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
     """The verdict on a volume of which it is known where it stands."""
     if volume.gone_at is not None:
-        return Verdict(Severity.GONE, "b13", "gone: nothing of it is left", since=volume.gone_at)
+        kept = Context(state, volume).pv_lives_on
+        sentence = (
+            "gone: its PV is kept, and no longer this claim's" if kept else "gone: nothing of it is left"
+        )
+        return Verdict(Severity.GONE, "b13", sentence, since=volume.gone_at)
     ctx = Context(state, volume, where.use)
-    if where.current is None:
-        return _in_use(state, volume, where, now)
+    if where.current is None or _waits_as_asked(ctx, where.current):
+        word = _in_use(state, volume, where, now) if where.current is None else None
+        growing = _growing(state, volume, where.use)
+        if growing.current is not None and (word is None or word.severity is Severity.OK):
+            where = growing
+        elif word is not None:
+            return word
     step = where.current
+    assert step is not None
     since = _since(where, volume)
     severity = _severity(ctx, step, since, now)
     sentence = _sentence(ctx, step, severity, since, now)
@@ -141,6 +154,13 @@ def _back(state: State, volume: Volume, use: Use | None) -> Standing:
     wanted = volume.claim is None or (volume.claim_gone_at is None and not volume.claim.is_terminating)
     going = use is not None or not wanted
     return Standing(use, steps, order, current_step(steps, order), going)
+
+
+def _growing(state: State, volume: Volume, use: Use | None) -> Standing:
+    """Where the expansion stands that was asked for, if any."""
+    steps = expansion(state, volume, use)
+    order = tuple(view.step_id for view in steps)
+    return Standing(use, steps, order, current_step(steps, order), going=False)
 
 
 def _progress(where: Standing) -> tuple[bool, int, str]:
@@ -185,23 +205,22 @@ def _waits_as_asked(ctx: Context, step: StepView) -> bool:
     """Nobody is late: no pod wants the volume yet."""
     return (
         ctx.pod is None
-        and step.step_id in ("1", "2", "3", "4", "5", "6", "9", "b1")
-        and (ctx.binding_mode == WAIT_FOR_FIRST_CONSUMER or step.step_id in ("1", "2", "3", "9", "b1"))
+        and step.status is not StepStatus.FAILED
+        and step.step_id in ("1", "2", "3", "4", "5", "6", "9", "b1", "e5")
+        and (ctx.binding_mode == WAIT_FOR_FIRST_CONSUMER or step.step_id in ("1", "2", "3", "9", "b1", "e5"))
     )
 
 
 def _sentence(ctx: Context, step: StepView, severity: Severity, since: int, now: int) -> str:
     actor = step.actor
     if severity is Severity.WAITING:
-        if ctx.pv is not None:
-            return "bound; no pod uses it"
-        return "waits for a pod, as its class asks (WaitForFirstConsumer)"
+        return _rest(ctx, step)
     if step.status is StepStatus.FAILED:
         said = _said(step)
         return f"{step.title}: {said}" if said else f"{step.title} failed"
     if step.status is StepStatus.UNKNOWN:
         return f"{step.title}: unknown, because {step.note}"
-    doing = next((t.text for t in step.testimonies.values() if t.status is StepStatus.MOVING and t.text), "")
+    doing = _said(step, StepStatus.MOVING)
     late = f", for {format_duration(now - since)}" if severity in (Severity.SLOW, Severity.STUCK) else ""
     missing = step.note.removeprefix("waits for ") if step.note.startswith("waits for ") else step.title
     return (
@@ -213,11 +232,27 @@ def _sentence(ctx: Context, step: StepView, severity: Severity, since: int, now:
     )
 
 
-def _said(step: StepView) -> str:
-    """The complaint of the witness closest to the fault: the driver's own words before what others made of them."""
-    failed = [(witness, t) for witness, t in step.testimonies.items() if t.status is StepStatus.FAILED]
-    failed.sort(key=lambda pair: pair[0] is not Witness.DRIVER)
-    return failed[0][1].text if failed else ""
+def _rest(ctx: Context, step: StepView) -> str:
+    """How a volume waits that no pod wants."""
+    if step.step_id == "e5":
+        return "has more room; a pod has to use it for the node's part of the expansion"
+    phase = ctx.pv.status.phase if ctx.pv is not None else ""
+    if phase == "Released":
+        retained = ctx.pv is not None and ctx.pv.spec.persistent_volume_reclaim_policy == "Retain"
+        return f"released, and kept: {'reclaim policy Retain' if retained else 'no provisioner made it, so none deletes it'}"
+    if phase == "Available":
+        return "available; no claim has taken it"
+    is_bound = ctx.claim.status.phase == "Bound" if ctx.claim is not None else bool(phase)
+    if is_bound:
+        return "bound; no pod uses it"
+    return "waits for a pod, as its class asks (WaitForFirstConsumer)"
+
+
+def _said(step: StepView, status: StepStatus = StepStatus.FAILED) -> str:
+    """What is said by the witness closest to it: the driver's own words before what others made of them."""
+    told = [(witness, t) for witness, t in step.testimonies.items() if t.status is status and t.text]
+    told.sort(key=lambda pair: pair[0] is not Witness.DRIVER)
+    return told[0][1].text if told else ""
 
 
 def _evidence(where: Standing, step: StepView) -> tuple[Evidence, ...]:

@@ -8,7 +8,7 @@ from csitrace.lifecycle.daemon_pods import daemon_pods
 from csitrace.lifecycle.drivers import DriverView, driver_views
 from csitrace.lifecycle.facts import Fact, concerns, describe
 from csitrace.lifecycle.fuse import fuse_states
-from csitrace.lifecycle.ladder import ladder, way_back
+from csitrace.lifecycle.ladder import expansion, ladder, way_back
 from csitrace.lifecycle.nodes import NodeView, node_views
 from csitrace.lifecycle.row import volume_row
 from csitrace.lifecycle.rowcache import RowCache
@@ -63,7 +63,7 @@ class SessionView:
             volume,
             volume_row(state, volume, now),
             use,
-            ladder(state, volume, use),
+            (*ladder(state, volume, use), *expansion(state, volume, use)),
             way_back(state, volume, use),
             (*spans(volume), *hangs(connections, now)),
             questions(state, volume, use),

@@ -18,9 +18,12 @@ _TONES = {
 }
 
 
+_SIGNS = {"b": "↩", "e": "↑"}
+
+
 def number_text(step_id: str) -> str:
-    """`16a`; on the way back, which has no numbers of its own in the article's list, `↩3`."""
-    return step_id if step_id[:1].isdigit() else f"↩{step_id[1:]}"
+    """`16a`; on the way back and for an expansion, which have no numbers in the article's list, `↩3` and `↑3`."""
+    return step_id if step_id[:1].isdigit() else f"{_SIGNS[step_id[0]]}{step_id[1:]}"
 
 
 def _number(step: StepView, now: int, width: int) -> Line:

@@ -141,7 +141,8 @@ def _pod_gone(ctx: Context) -> Testimony | None:
 def _pv_gone(ctx: Context) -> Testimony | None:
     if ctx.volume.pv_gone_at is None:
         return None
-    return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    text = "PV is no longer this claim's" if ctx.pv_lives_on else "PV is gone"
+    return Testimony(StepStatus.DONE, text, ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
 
 
 def _attachment_gone(ctx: Context, text: str) -> Testimony | None:

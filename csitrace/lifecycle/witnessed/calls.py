@@ -1,5 +1,7 @@
 """The driver's own word on the steps that are one CSI call."""
 
+from collections.abc import Callable
+
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import Call, StepStatus
 from csitrace.lifecycle.views import Testimony
@@ -9,23 +11,26 @@ from csitrace.model.events import Stamp
 from csitrace.model.rpc import RPC_BY_METHOD, code_name
 
 
-def call_answered(method: str, inverse: str = "", *, target: bool = False) -> Attest:
+def call_answered(
+    method: str, inverse: str = "", *, target: bool = False, since: Callable[[Context], int] = lambda ctx: 0
+) -> Attest:
     """The driver's word on a step that is one CSI call: answered OK, refused, or in flight; an `inverse` call undoes it.
 
-    A refusal stands while the caller tries again: it is taken back by an answer, not by a question.
+    A refusal stands while the caller tries again: it is taken back by an answer, not by a question. Calls before the fact
+    `since` do not count.
     """
 
     def attest(ctx: Context) -> Testimony | None:
         methods = (method, inverse) if inverse else (method,)
         newest = ctx.last_call(*methods, target=target)
-        if newest is None:
+        if newest is None or newest.seq < since(ctx):
             silence = ctx.driver_silence(method)
             return Testimony(StepStatus.UNKNOWN, silence) if silence else None
         if newest.method == inverse and newest.code == 0:
             return Testimony(
                 StepStatus.PENDING, f"undone by {inverse}", newest.finished_at, Stamp.ORIGIN, newest.seq
             )
-        tries = ctx.calls(method, target=target)
+        tries = [call for call in ctx.calls(method, target=target) if call.seq >= since(ctx)]
         return _testimony(ctx, tries) if tries else None
 
     return attest

@@ -36,7 +36,7 @@ def volume_created_claimed(ctx: Context) -> Testimony | None:
 def pv_created(ctx: Context) -> Testimony | None:
     if ctx.pv is not None:
         return claims(ctx.pv.name, ctx.volume.pv_seq, ctx.pv.metadata.creation_timestamp)
-    if ctx.claim is not None and ctx.claim.spec.volume_name:
+    if ctx.claim is not None and ctx.claim.status.phase == "Bound" and ctx.silence("PersistentVolume"):
         return claims(f"the claim names {ctx.claim.spec.volume_name}", ctx.volume.claim_seq)
     told = ctx.last_event(("ProvisioningSucceeded",))
     if told is not None and ctx.silence("PersistentVolume"):
