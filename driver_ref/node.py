@@ -5,6 +5,7 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -266,7 +267,8 @@ class Node(csi_pb2_grpc.NodeServicer):
         if not found:
             return health.Trouble(health.INACCESSIBLE, "NotMounted", f"nothing is mounted at {path}")
         ours = (record.staging_path, *record.targets)
-        if found[-1].device != staged.device or mounts.seen(partial(_is_dead, staged), ours):
+        dead = set(record.dead) - {staged.minor}
+        if found[-1].device != staged.device or (dead and mounts.seen(partial(_is_dead, staged, dead), ours)):
             message = (
                 "a workload on this node has the mount of a FUSE process that is dead: its container must be started anew "
                 "(one with mountPropagation: HostToContainer would have got the new mount)"
@@ -275,10 +277,9 @@ class Node(csi_pb2_grpc.NodeServicer):
         return None
 
 
-def _is_dead(served: Mount, mount: Mount) -> bool:
+def _is_dead(served: Mount, dead: Collection[int], mount: Mount) -> bool:
     """Whether a mount is of the same volume as the one that is served, but of an earlier FUSE process."""
-    same = (mount.fs_type, mount.source) == (served.fs_type, served.source)
-    return same and mount.device != served.device
+    return mount.minor in dead and (mount.fs_type, mount.source) == (served.fs_type, served.source)
 
 
 def _bind(source: str, path: str, target: Target) -> None:

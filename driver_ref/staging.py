@@ -30,6 +30,7 @@ _LOOK_AGAIN = 0.5
 """Seconds between two looks for a FUSE process that somebody else starts again."""
 
 _SWEEP_EVERY = 10.0
+_REMEMBERED = 32  # dead FUSE connections per volume; numbers grow, so the latest stay
 
 
 class Staging:
@@ -110,9 +111,10 @@ class Staging:
                     Code.ALREADY_EXISTS, f"volume is staged at {path} with access mode {record.mode}"
                 )
             return record
+        dead = _dead(record)
         await self._clear(volume.volume_id, path)
         record = replace(
-            record, staging_path=path, mode=mode, capacity_bytes=volume.capacity_bytes, abnormal=""
+            record, staging_path=path, mode=mode, capacity_bytes=volume.capacity_bytes, abnormal="", dead=dead
         )
         await self.save(record)
         try:
@@ -131,7 +133,7 @@ class Staging:
         await self._clear(record.volume_id, record.staging_path)
         for mount in found:
             self._witness.unmounted(mount)
-        await self.save(replace(record, staging_path="", mode="", abnormal=""))
+        await self.save(replace(record, staging_path="", mode="", abnormal="", dead=()))
 
     async def resize(self, record: NodeRecord, capacity_bytes: int) -> None:
         """Give the volume a new size. Raises DaemonError when the FUSE process does not take it."""
@@ -218,6 +220,7 @@ class Staging:
         daemon = await self._launcher.adopt(record.volume_id)
         if daemon is None:
             return False
+        dead = _dead(record)
         try:
             await self._launcher.show(daemon, record.staging_path)
         except (DaemonError, OSError):
@@ -225,7 +228,7 @@ class Staging:
             raise
         await self._take(daemon, record)
         await self._shown(record, daemon)
-        await self.save(replace(record, abnormal=""))
+        await self.save(replace(record, abnormal="", dead=dead))
         _LOG.info("volume %s: served again, by FUSE process %d", record.volume_id, daemon.pid)
         return True
 
@@ -313,6 +316,13 @@ class Staging:
             return replace(record, staging_path="", mode="", abnormal="")
         self._await(record.volume_id)
         return replace(record, abnormal=record.abnormal or "the FUSE process ended while no driver was there")
+
+
+def _dead(record: NodeRecord) -> tuple[int, ...]:
+    """The FUSE connections that served the volume until now, as far as somebody may still have mounts of them."""
+    paths = {record.staging_path, *record.targets}
+    found = {mount.minor for mount in mounts.mount_table() if mount.is_fuse and mount.mount_point in paths}
+    return tuple(sorted(found | set(record.dead)))[-_REMEMBERED:]
 
 
 def _serves(daemon: Daemon, mount: Mount) -> bool:

@@ -72,7 +72,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A volume on a node. `staging_path` is where the FUSE file system is mounted, empty when it is not staged.
 
-    `abnormal` is the volume condition's message, empty while all is well.
+    `abnormal` is the volume condition's message, empty while all is well. `dead`: the FUSE connections of processes that served
+    it before since it is staged, and of which workloads may still have mounts.
     """
 
     volume_id: str
@@ -81,6 +82,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = ""
     targets: dict[str, Target] = {}
     abnormal: str = ""
+    dead: tuple[int, ...] = ()
 
 
 class NodeDescription(msgspec.Struct, frozen=True, kw_only=True):
