@@ -133,13 +133,13 @@ def driver_pod(name: str, node_name: str, *containers: str, directory: str = "",
     )  # fmt: skip
 
 
-def volume(told: Story, name: str, node_name: str, *, attached: bool = True, minor: int = 0) -> None:
-    """A claim `shop/<name>`, bound, and a pod of the same name that uses it on the node; `minor`: mounted there by FUSE."""
+def volume(told: Story, name: str, *node_names: str, minor: int = 0, mode: str = "ReadWriteOnce") -> None:
+    """A claim `shop/<name>`, bound, and on each node a running pod `<name>-<number>` that uses it; `minor`: mounted by FUSE."""
     claim_uid = f"uid-claim-{name}"
     pv_name, handle = f"pvc-{name}", f"vol-{name}"
     told.put(PersistentVolumeClaim(
         metadata=meta(name, claim_uid, "shop"),
-        spec=PersistentVolumeClaimSpec(storage_class_name="fast", volume_name=pv_name),
+        spec=PersistentVolumeClaimSpec(access_modes=(mode,), storage_class_name="fast", volume_name=pv_name),
         status=PersistentVolumeClaimStatus(phase="Bound"),
     ))  # fmt: skip
     told.put(PersistentVolume(
@@ -152,35 +152,44 @@ def volume(told: Story, name: str, node_name: str, *, attached: bool = True, min
         ),
         status=PersistentVolumeStatus(phase="Bound"),
     ))  # fmt: skip
-    told.put(VolumeAttachment(
-        metadata=meta(f"csi-{name}", f"uid-va-{name}", finalizers=(story.FINALIZER,)),
-        spec=VolumeAttachmentSpec(
-            attacher=DRIVER, node_name=node_name, source=VolumeAttachmentSource(persistent_volume_name=pv_name)
-        ),
-        status=VolumeAttachmentStatus(attached=attached),
-    ))  # fmt: skip
-    pod_uid = f"uid-pod-{name}"
-    told.put(Pod(
-        metadata=meta(f"{name}-0", pod_uid, "shop"),
-        spec=PodSpec(
-            node_name=node_name,
-            volumes=(PodVolume(name="data", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name=name)),),
-        ),
-        status=PodStatus(
-            phase="Running", start_time=ago(START, 0),
-            conditions=(Condition(type="PodScheduled", status="True", last_transition_time=ago(START, 0)),),
-            container_statuses=(
-                ContainerStatus(name="main", state=ContainerState(running=ContainerStateRunning(started_at=ago(START, 0)))),
+    for number, node_name in enumerate(node_names):
+        told.put(VolumeAttachment(
+            metadata=meta(f"csi-{name}-{number}", f"uid-va-{name}-{number}", finalizers=(story.FINALIZER,)),
+            spec=VolumeAttachmentSpec(
+                attacher=DRIVER, node_name=node_name, source=VolumeAttachmentSource(persistent_volume_name=pv_name)
             ),
-        ),
-    ))  # fmt: skip
-    if minor:
-        target = f"{story.ROOT}/pods/{pod_uid}/volumes/kubernetes.io~csi/{pv_name}/mount"
-        told.tell(events.MountAppeared(node_name=node_name, mount=mount(target, 100 + minor, minor=minor)))
-        daemon = DaemonStatus(pid=4000 + minor, name="driver_ref.fs", state="S")
-        told.tell(events.FuseObserved(
-            node_name=node_name, connection=minor, volume_id=handle, waiting=0, init_answered=True, daemon=daemon,
+            status=VolumeAttachmentStatus(attached=True),
         ))  # fmt: skip
+        told.put(user_pod(f"{name}-{number}", name, node_name))
+        if minor:
+            target = f"{story.ROOT}/pods/uid-pod-{name}-{number}/volumes/kubernetes.io~csi/{pv_name}/mount"
+            told.tell(
+                events.MountAppeared(node_name=node_name, mount=mount(target, 100 + minor, minor=minor))
+            )
+            daemon = DaemonStatus(pid=4000 + minor, name="driver_ref.fs", state="S")
+            told.tell(events.FuseObserved(
+                node_name=node_name, connection=minor, volume_id=handle, waiting=0, init_answered=True, daemon=daemon,
+            ))  # fmt: skip
+
+
+def user_pod(name: str, claim_name: str, node_name: str, running: bool = True) -> Pod:
+    """A pod `shop/<name>` on the node, that uses the claim; not `running`: its containers are not started yet."""
+    state = (
+        ContainerState(running=ContainerStateRunning(started_at=ago(START, 0)))
+        if running
+        else ContainerState(waiting=ContainerStateWaiting(reason="ContainerCreating"))
+    )
+    claim = PersistentVolumeClaimVolumeSource(claim_name=claim_name)
+    return Pod(
+        metadata=meta(name, f"uid-pod-{name}", "shop"),
+        spec=PodSpec(node_name=node_name, volumes=(PodVolume(name="data", persistent_volume_claim=claim),)),
+        status=PodStatus(
+            phase="Running" if running else "Pending",
+            start_time=ago(START, 0),
+            conditions=(Condition(type="PodScheduled", status="True", last_transition_time=ago(START, 0)),),
+            container_statuses=(ContainerStatus(name="main", state=state),),
+        ),
+    )
 
 
 def fleet() -> Story:

@@ -24,7 +24,8 @@ def title_lines(detail: Detail, now: int, width: int) -> list[Line]:
     if use is not None:
         place = f" ({pods.index(use) + 1} of {len(pods)}, p: next)" if use in pods and len(pods) > 1 else ""
         gone = " (gone)" if use.ended_at is not None else ""
-        whose = f"pod {use.pod.name}{gone}{place}"
+        where = f" on {use.node_name}" if place and use.node_name else ""
+        whose = f"pod {use.pod.name}{where}{gone}{place}"
     name = line(
         " ", SEVERITY[row.severity], " ", (row.display_name, Tone.STRONG), "  ", phase_strip(row.phases)
     )
