@@ -43,10 +43,10 @@ class _Items(msgspec.Struct):
     items: list[_Item]
 
 
-def names(sort: str, given: argparse.Namespace) -> list[tuple[str, str]]:
+def names(sort: str, given: argparse.Namespace, patience: float = PATIENCE_SECONDS) -> list[tuple[str, str]]:
     """(name, description) of all of a sort: `namespace`, `context`, `cluster`, `user`, or a filter field; for these flags.
 
-    Takes no longer than `PATIENCE_SECONDS`, and writes nothing. What goes on longer, a credential plugin say, is left behind in a
+    Takes no longer than `patience` seconds, and writes nothing. What goes on longer, a credential plugin say, is left behind in a
     thread that does not hold up the end of the process.
     """
     found: list[tuple[str, str]] = []
@@ -57,7 +57,7 @@ def names(sort: str, given: argparse.Namespace) -> list[tuple[str, str]]:
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
-    looking.join(PATIENCE_SECONDS)
+    looking.join(patience)
     told: dict[str, list[str]] = {}
     for name, text in list(found):
         told.setdefault(name, []).append(text)

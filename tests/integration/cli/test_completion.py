@@ -106,12 +106,14 @@ async def test_a_server_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     async with ApiServer() as server:
         server.hung.clear()
         given = flags("--kubeconfig", str(kubeconfig(tmp_path, server.url)))
-        assert await looked_up("pod", given) == []
+        assert await looked_up("pod", given, patience=1.0) == []
 
 
-async def looked_up(sort: str, given: argparse.Namespace) -> list[tuple[str, str]]:
+async def looked_up(
+    sort: str, given: argparse.Namespace, patience: float = PATIENCE_S
+) -> list[tuple[str, str]]:
     """Looked up in a thread: the server runs in this one."""
-    return await asyncio.to_thread(names, sort, given)
+    return await asyncio.to_thread(names, sort, given, patience)
 
 
 def flags(*words: str) -> argparse.Namespace:
