@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.context import Context
+from csitrace.lifecycle.heard import call_silence, node_is_gone
 from csitrace.lifecycle.retention import CALLS_KEPT
 from csitrace.lifecycle.state import (
     EMPTY,
@@ -350,8 +351,10 @@ def _anything_left(state: State, volume: Volume) -> bool:
     living_pod = any(use.ended_at is None for use in volume.uses)
     claim_stays = volume.claim is not None and volume.claim_gone_at is None
     pv_stays = volume.pv is not None and volume.pv_gone_at is None
-    busy = any(call.in_flight for call in volume.calls)
+    busy = any(
+        call.in_flight and not call_silence(state, call.driver, call.method, call.node_name)
+        for call in volume.calls
+    )  # what nobody will ever tell the end of, such as the calls of a driver that was uninstalled, holds nothing
+    mounted = any(not node_is_gone(state, fact.node_name) for fact in volume.mounts)
     unknown_yet = volume.claim is None and volume.pv is None and not volume.key.startswith("inline/")
-    return bool(
-        claim_stays or pv_stays or living_pod or volume.attachments or volume.mounts or busy or unknown_yet
-    )
+    return bool(claim_stays or pv_stays or living_pod or volume.attachments or mounted or busy or unknown_yet)

@@ -123,6 +123,9 @@ def _object_stored(
 def _object_deleted(state: State, event: TraceEvent, body: ObjectDeleted) -> Folded:
     state = _heard(state, event, Witness.KUBERNETES, body.object.kind, body.object.namespace)
     keys = index.volume_keys(state, body.object)
+    if isinstance(body.object, Node):
+        on_it = (fact for (node_name, _), fact in state.mounts.items() if node_name == body.object.name)
+        keys = {key for fact in on_it for key in index.members(state, index.HOLDERS_OF, fact.name)}
     return index.forget(state, body.object), keys
 
 
@@ -315,33 +318,42 @@ def _source(
     state = fold_source(state, event, body)
     if not (isinstance(body, SourceUp | SourceDown) and body.witness is Witness.DRIVER):
         return state, ()
-    return _abandon_calls(state, event, body)
+    if isinstance(body, SourceUp) and body.instance:
+        return _abandon_calls(state, event, body)
+    return state, {_key_in_flight(state, subject) for _, subject, _ in _in_flight(state, body.scope)}
 
 
-def _abandon_calls(state: State, event: TraceEvent, body: SourceUp | SourceDown) -> Folded:
+def _in_flight(state: State, scope: str) -> list[tuple[tuple[str, int], str, Call]]:
+    """What a feed has told the beginning of and not the end: (identity, subject, call)."""
+    driver, _, node_name = scope.partition("@")
+    found = []
+    for (instance, call_id), subject in state.in_flight.items():
+        for call in state.calls.get(subject, ()):
+            if (call.instance, call.call_id) == (instance, call_id):
+                if (call.driver, call.node_name) == (driver, node_name):
+                    found.append(((instance, call_id), subject, call))
+                break
+    return found
+
+
+def _key_in_flight(state: State, subject: str) -> str:
+    driver, _, name = subject.partition("/")
+    known_by_name = name.startswith("name:")
+    return index.subject_key(state, driver, "" if known_by_name else name, name[5:] if known_by_name else "")
+
+
+def _abandon_calls(state: State, event: TraceEvent, body: SourceUp) -> Folded:
     """A driver that comes up as a new process will never answer the calls its former self had in flight."""
-    driver, _, node_name = body.scope.partition("@")
-    instance = body.instance if isinstance(body, SourceUp) else ""
-    if not instance:
-        return state, ()
     keys = set()
-    for (call_instance, call_id), subject in state.in_flight.items():
-        calls = state.calls.get(subject, ())
-        lost = [c for c in calls if c.call_id == call_id and c.instance == call_instance]
-        if (
-            not lost
-            or (lost[0].driver, lost[0].node_name) != (driver, node_name)
-            or call_instance == instance
-        ):
+    for identity, subject, call in _in_flight(state, body.scope):
+        keys.add(_key_in_flight(state, subject))
+        if call.instance == body.instance:
             continue
-        gone = replace(lost[0], abandoned=True, finished_at=event.occurred_at, finished_seq=event.seq)
-        kept = tuple(gone if c is lost[0] else c for c in calls)
+        gone = replace(call, abandoned=True, finished_at=event.occurred_at, finished_seq=event.seq)
+        kept = tuple(gone if other is call else other for other in state.calls[subject])
         state = replace(
-            state,
-            calls=state.calls.set(subject, kept),
-            in_flight=state.in_flight.delete((call_instance, call_id)),
+            state, calls=state.calls.set(subject, kept), in_flight=state.in_flight.delete(identity)
         )
-        keys.add(index.subject_key(state, driver, gone.volume_id, subject.partition("/name:")[2]))
     return state, keys
 
 

@@ -18,6 +18,13 @@ def kind_silence(state: State, kind: str, namespace: str = "") -> str:
     return cluster_wide.reason if cluster_wide is not None else f"nobody reads {kind} objects"
 
 
+def node_is_gone(state: State, node_name: str) -> bool:
+    """Whether the cluster has no such node (any more), where its nodes are heard: then nothing there counts as left."""
+    source = state.sources.get((Witness.KUBERNETES, "Node"))
+    heard = source is not None and source.up and source.listed
+    return heard and ("Node", "", node_name) not in state.names
+
+
 def kernel_silence(state: State, node_name: str) -> str:
     """Why a node's mounts cannot be seen; "" when they can."""
     source = state.sources.get((Witness.KERNEL, node_name))
