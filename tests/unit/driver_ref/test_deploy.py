@@ -24,24 +24,28 @@ def _objects() -> list[dict[str, Any]]:
 
 
 def _containers() -> list[dict[str, Any]]:
-    kinds = ("StatefulSet", "DaemonSet")
+    kinds = ("StatefulSet", "Deployment", "DaemonSet")
     return [c for o in _objects() if o["kind"] in kinds for c in o["spec"]["template"]["spec"]["containers"]]
 
 
 def test_the_drivers_arguments_are_its_command_line() -> None:
-    """Each driver container's arguments are accepted, and together the two have both roles."""
+    """Each driver container's arguments are accepted, and of each driver the two together have both roles."""
     drivers = [container for container in _containers() if container["name"] == "driver"]
     found = [
         settings.parse([re.sub(r"\$\((\w+)\)", "x", text) for text in driver["args"]]) for driver in drivers
     ]
-    assert [(one.controller, one.node) for one in found] == [(True, False), (False, True)]
-    assert len({one.state_dir for one in found}) == 1
+    for name, launcher in ((settings.DEFAULT_NAME, "process"), ("fuse.csitrace.dev", "pod")):
+        both = [one for one in found if one.driver_name == name]
+        assert sorted((one.controller, one.node) for one in both) == [(False, True), (True, False)]
+        assert len({one.state_dir for one in both}) == 1
+        assert {one.launcher for one in both} == {launcher}
 
 
 def test_storage_classes_name_faults_that_can_be_read() -> None:
     """The example of faults on demand is one that CreateVolume takes."""
     classes = [item for item in _objects() if item["kind"] == "StorageClass"]
-    assert {item["provisioner"] for item in classes} == {settings.DEFAULT_NAME}
+    drivers = {item["metadata"]["name"] for item in _objects() if item["kind"] == "CSIDriver"}
+    assert {item["provisioner"] for item in classes} == drivers
     assert sum(len(from_parameters(item.get("parameters", {}), "v")) for item in classes) == 1
 
 
