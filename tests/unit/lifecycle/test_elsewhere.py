@@ -1,0 +1,73 @@
+"""A volume that moves: who has it on the other node, whether that node lets go of it, and who must act when it does not."""
+
+from csitrace.lifecycle.views import Severity
+from csitrace.model.kubernetes import Condition, CSINode, CSINodeSpec, Node, NodeStatus
+from tests.story import NODE, PV_NAME, Story, attachment, happened, meta, pod, straight_road
+
+OTHER = "n2"
+REFUSED = f'Multi-Attach error for volume "{PV_NAME}" Volume is already used by pod(s) web-0'
+
+
+def wanted_elsewhere(*, leaving: bool) -> Story:
+    """In use on one node, by a pod that stays or is to go, and refused to a pod on another."""
+    story = dict(straight_road())["17"]
+    if leaving:
+        story.put(pod(NODE, "running", "Running", started=True, deleting=True))
+    new = pod(OTHER, name="web-1", uid="uid-pod-2")
+    return story.put(new).put(happened("FailedAttachVolume", REFUSED, new))
+
+
+def silent_node() -> Node:
+    told = Condition(type="Ready", status="Unknown", reason="NodeStatusUnknown")
+    return Node(metadata=meta(NODE, "uid-node"), status=NodeStatus(conditions=(told,)))
+
+
+def test_a_pod_that_stays_keeps_the_volume() -> None:
+    """The refusal is a failure: the volume will not move until the other pod, which is named, goes."""
+    word = wanted_elsewhere(leaving=False).verdict()
+    assert (word.severity, word.step_id, word.holder) == (Severity.STUCK, "10", "pod web-0")
+    assert f"pod web-0 uses it on {NODE}" in word.sentence
+    assert "describe pod web-0" in word.command
+
+
+def test_a_volume_that_moves_is_not_stuck() -> None:
+    """While the old pod goes, the same refusal is what every move begins with; the other node's kubelet has to act."""
+    word = wanted_elsewhere(leaving=True).verdict()
+    assert (word.severity, word.step_id, word.holder) == (Severity.MOVING, "10", f"kubelet {NODE}")
+
+
+def test_the_old_attachment_gone_the_old_refusal_means_nothing() -> None:
+    """Between the end of one attachment and the beginning of the other, the last Event still tells of the refusal."""
+    story = wanted_elsewhere(leaving=True).remove(attachment(attached=True, finalizer=True))
+    word = story.verdict()
+    assert (word.severity, word.step_id, word.holder) == (Severity.MOVING, "10", "attach/detach controller")
+
+
+def test_a_dead_node_keeps_the_volume_as_long_as_the_pods_object_is_there() -> None:
+    """Nobody detaches it meanwhile: the node is named, and the ways out of it."""
+    word = wanted_elsewhere(leaving=True).put(silent_node()).verdict()
+    assert (word.step_id, word.holder) == ("10", f"node {NODE}")
+    assert "pod web-0 keeps it until the node is back" in word.sentence
+    assert "out-of-service" in word.sentence
+
+
+def test_a_dead_node_keeps_the_volume_for_six_minutes_more() -> None:
+    """The pod's object gone, the attach/detach controller waits for the node to unmount before it detaches by force."""
+    story = wanted_elsewhere(leaving=True).put(silent_node())
+    word = story.remove(pod(NODE, "running", "Running", started=True, deleting=True)).verdict()
+    assert (word.step_id, word.holder) == ("10", f"node {NODE}")
+    assert "six minutes" in word.sentence
+
+
+def test_a_pod_on_a_node_that_is_not_ready_waits_for_the_node() -> None:
+    """What kubelet would do there is not late: kubelet is not heard of, and the node is named."""
+    story = dict(straight_road())["14"].put(silent_node())
+    assert story.verdict().holder == f"node {NODE}"
+
+
+def test_a_pod_where_the_driver_is_not_registered_waits_for_its_node_plugin() -> None:
+    """Kubelet can neither mount nor unmount for a driver that it does not know."""
+    story = dict(straight_road())["15"]
+    word = story.put(CSINode(metadata=meta(NODE, "uid-csinode"), spec=CSINodeSpec(drivers=()))).verdict()
+    assert (word.step_id, word.holder) == ("16a", f"node plugin on {NODE}")
+    assert "is not registered" in word.sentence
