@@ -36,6 +36,7 @@ class Scenario:
 
 async def run_story(story: Story, user: "User", reached: Callable[[str], None], once: bool = False) -> None:
     """Tell a story for ever, or `once`, to where it leads. `reached` is called with its name each time it got there."""
+    await user.until_registered()
     while True:
         await story.act(user)
         reached(story.name)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from csitrace.lab.apiserver.resources import (
     CSI_DRIVERS,
+    CSI_NODES,
     EVENTS,
     NAMESPACES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -35,8 +36,16 @@ class User:
         self._volumes = program.informer(PERSISTENT_VOLUMES)
         self._attachments = program.informer(VOLUME_ATTACHMENTS)
         self._events = program.informer(EVENTS)
+        self._csi_nodes = program.informer(CSI_NODES)
         self._changed = asyncio.Event()
-        for informer in (self._pods, self._claims, self._volumes, self._attachments, self._events):
+        for informer in (
+            self._pods,
+            self._claims,
+            self._volumes,
+            self._attachments,
+            self._events,
+            self._csi_nodes,
+        ):
             informer.on_change(lambda obj, deleted: self._wake())
 
     def _wake(self) -> None:
@@ -132,6 +141,12 @@ class User:
     async def until_pod_gone(self, name: str) -> None:
         await self.until(lambda: self._pods.get(name, NAMESPACE) is None)
 
+    async def until_registered(self) -> None:
+        """Every node knows its driver, as on a cluster that has been there for a while."""
+        await self.until(
+            lambda: {d.node_id for d in self.drivers} <= {_registered(n) for n in self._csi_nodes.all()}
+        )
+
     async def until_running(self, name: str) -> None:
         await self.until(lambda: _phase(self._pods.get(name, NAMESPACE)) == "Running")
 
@@ -189,3 +204,8 @@ def _phase(pod: Object | None) -> str:
 
 def _capacity(claim: Object | None) -> str:
     return str((claim["status"].get("capacity") or {}).get("storage", "")) if claim else ""
+
+
+def _registered(csi_node: Object) -> str:
+    """The node's name, if a driver is registered there."""
+    return str(csi_node["metadata"]["name"]) if csi_node["spec"].get("drivers") else ""

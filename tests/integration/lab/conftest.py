@@ -41,6 +41,16 @@ class LabProcess:
             assert line, "the lab ended"
             self.reached.add(json.loads(line)["reached"])
 
+    def wait_registered(self) -> None:
+        """Every node knows its driver: until then what is asked of it is refused a number of times that is chance."""
+
+        def is_so() -> bool:
+            found = self.items("/apis/storage.k8s.io/v1/csinodes")
+            registered = {node["metadata"]["name"] for node in found if node["spec"].get("drivers")}
+            return registered >= {node["name"] for node in self.nodes}
+
+        wait_until(is_so, "the drivers are registered")
+
     def get(self, path: str) -> Any:
         request = urllib.request.Request(self.ready["url"] + path)
         request.add_header("Authorization", f"Bearer {self.token}")

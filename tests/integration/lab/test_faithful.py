@@ -18,6 +18,7 @@ from tests.roads.in_lab import InLab
 def lived(new_lab: Callable[..., LabProcess]) -> Outcomes:
     """All lives, side by side in one lab of two nodes."""
     lab = new_lab("--scenario", "none", "--speed", "10", "--nodes", "2")
+    lab.wait_registered()
 
     async def live() -> Outcomes:
         feeds = [node["feed"] for node in lab.nodes]

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -127,8 +127,20 @@ class World:
         raise AssertionError("the watch ended")
 
 
+CONTROLLERS: tuple[Callable[[Program], object], ...] = (
+    PersistentVolumeController,
+    AttachDetachController,
+    ClaimProtection,
+    VolumeProtection,
+)
+
+
 @asynccontextmanager
-async def running(driver: ScriptedDriver) -> AsyncIterator[World]:
+async def running(
+    driver: ScriptedDriver,
+    controllers: Sequence[Callable[[Program], object]] = CONTROLLERS,
+    pace: Pace = PACE,
+) -> AsyncIterator[World]:
     """A control plane without kubelet: pods are bound to nodes, and stay there."""
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         socket = Path(directory, "csi.sock")
@@ -142,15 +154,10 @@ async def running(driver: ScriptedDriver) -> AsyncIterator[World]:
             for namespace in ("default", "demo", "kube-system"):
                 await world.client.create(NAMESPACES, {"metadata": {"name": namespace}})
             await world.client.create(CSI_DRIVERS, {"metadata": {"name": DRIVER}})
-            manager = Program(session, endpoint, "kube-controller-manager", PACE)
-            for controller in (
-                PersistentVolumeController,
-                AttachDetachController,
-                ClaimProtection,
-                VolumeProtection,
-            ):
+            manager = Program(session, endpoint, "kube-controller-manager", pace)
+            for controller in controllers:
                 controller(manager)
-            scheduler = Program(session, endpoint, "kube-scheduler", PACE)
+            scheduler = Program(session, endpoint, "kube-scheduler", pace)
             Scheduler(scheduler)
             installs: list[Callable[..., Awaitable[None]]] = [install_provisioner, install_attacher]
             tasks = [asyncio.create_task(program.run()) for program in (manager, scheduler)]
@@ -158,8 +165,8 @@ async def running(driver: ScriptedDriver) -> AsyncIterator[World]:
                 asyncio.create_task(
                     run_sidecar(
                         socket,
-                        PACE,
-                        partial(Program, session, endpoint, "sidecar", PACE),
+                        pace,
+                        partial(Program, session, endpoint, "sidecar", pace),
                         partial(install, DRIVER),
                     )
                 )
