@@ -117,17 +117,15 @@ class Context:
 
     @cached_property
     def is_provisioned(self) -> bool:
-        """Made for its claim by a provisioner, or going to be; False for a PV that an administrator wrote.
-
-        Where the PV cannot be read, the claim tells: what is to be provisioned has its provisioner named, and keeps the name.
+        """Made for its claim by a provisioner, or going to be; False for a PV that an administrator wrote, or that was made for
+        another claim and kept: what is to be provisioned has its provisioner named on the claim, and keeps the name.
         """
-        if self.is_inline:
+        if self.is_inline or (self.pv is not None and not self.pv.metadata.annotations.provisioned_by):
             return False
-        if self.pv is not None:
-            return bool(self.pv.metadata.annotations.provisioned_by)
         if self.claim is None or not self.claim.spec.volume_name:
             return True
-        return bool(self.claim.metadata.annotations.storage_provisioner)
+        annotations = self.claim.metadata.annotations
+        return bool(annotations.storage_provisioner or annotations.storage_provisioner_beta)
 
     @cached_property
     def attach_required(self) -> bool | None:

@@ -7,9 +7,13 @@ from csitrace.lifecycle.witnessed.words import claims, moving, pending, use_seq
 from csitrace.model.events import Stamp
 from csitrace.model.times import parse_rfc3339
 
-UNBOUND_CLAIMS = "unbound immediate PersistentVolumeClaims"
-"""The scheduler's word on every pod that comes before its claims of class Immediate are bound (VolumeBinding, PreFilter). It
-tries again when they are, usually within a tenth of a second, so that by itself this is no failure."""
+TRIED_TOO_EARLY = {
+    "unbound immediate PersistentVolumeClaims": "the pod's claims were bound",
+    "waiting for ephemeral volume controller to create": "its claim was made",
+}
+"""The scheduler's words (VolumeBinding, PreFilter) on every pod that comes before its claims of class Immediate are bound, or before
+the claims of its generic ephemeral volumes are made. It tries again when they are, usually within a tenth of a second, so that
+by itself this is no failure."""
 
 
 def objects_created(ctx: Context) -> Testimony | None:
@@ -46,8 +50,9 @@ def node_chosen(ctx: Context) -> Testimony | None:
     if selected:
         return claims(selected, ctx.volume.claim_seq)
     condition = ctx.condition("PodScheduled")
-    if condition is not None and UNBOUND_CLAIMS in condition.message:
-        return moving("tried before the pod's claims were bound; the scheduler tries again", use_seq(ctx))
+    for said, meaning in TRIED_TOO_EARLY.items():
+        if condition is not None and said in condition.message:
+            return moving(f"tried before {meaning}; the scheduler tries again", use_seq(ctx))
     if condition is not None and condition.status == "False":
         return Testimony(
             StepStatus.FAILED,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.row import volume_row
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Severity
@@ -52,6 +53,31 @@ def test_a_pod_that_came_before_its_claim_was_bound_is_no_failure() -> None:
     word = story.verdict()
     assert (word.severity, word.step_id, word.holder) == (Severity.MOVING, "3", "scheduler")
     assert story.verdict(later=60).severity is Severity.STUCK
+
+
+def test_a_pod_that_came_before_its_ephemeral_claim_was_made_is_no_failure() -> None:
+    """The scheduler refuses a pod until the claim of its generic ephemeral volume is made, and then tries again."""
+    told = (
+        "0/2 nodes are available: waiting for ephemeral volume controller to create the persistentvolumeclaim"
+    )
+    story = Story().hear_everyone().put(storage_class()).put(csi_driver()).put(claim())
+    story.put(pod(unschedulable=f'{told} "pod-data". not found'))
+    word = story.verdict()
+    assert (word.severity, word.step_id) == (Severity.MOVING, "3")
+
+
+def test_a_pod_without_a_node_is_told_nothing_of_what_was_done_for_others() -> None:
+    """A second pod that waits for its node has neither attach nor stage behind it, though the first has the volume in use."""
+    story = story_at("17")
+    story.put(
+        pod(
+            name="second", uid="uid-second", node="", phase="Pending", unschedulable="0/1 nodes are available"
+        )
+    )
+    volume = story.volume
+    second = next(use for use in volume.uses if use.pod.name == "second")
+    done = {view.step_id for view in ladder(story.state, volume, second) if view.status is StepStatus.DONE}
+    assert done.isdisjoint({"9", "10", "11", "12", "13", "14", "15", "16a", "16b", "17"})
 
 
 def test_an_attach_error_is_told_in_the_drivers_own_words() -> None:
@@ -258,7 +284,7 @@ def test_a_pod_that_has_ended_holds_nothing_up() -> None:
 def test_still_attached_is_the_noise_of_every_teardown() -> None:
     """The provisioner tries DeleteVolume before the detach is done, and says so in a Warning: that alone is no failure."""
     story = story_at("8")
-    bound = claim("Bound", "pvc", deleting=True)
+    bound = claim("Bound", "pvc", storage_provisioner=DRIVER, deleting=True)
     story.put(bound).remove(bound).put(pv("Released"))
     story.put(happened("VolumeFailedDelete", "persistentvolume pvc-1 is still attached to node n1", pv()))
     word = story.verdict()
@@ -291,3 +317,15 @@ def test_what_csi_does_not_allow_is_evidence() -> None:
     found = [evidence for evidence in story.verdict().evidence if "CSI does not allow" in evidence.text]
     assert [evidence.witness for evidence in found] == [Witness.DRIVER]
     assert found[0].seq == story.state.seq
+
+
+def test_a_kept_pv_was_not_provisioned_for_the_claim_that_gets_it_next() -> None:
+    """A PV that was made for another claim, kept, and named by this one existed before it: steps 4 and 5 do not apply."""
+    story = Story().hear_everyone().put(storage_class()).put(csi_driver()).put(pv("Bound"))
+    story.put(claim("Bound", PV_NAME))
+    steps = {view.step_id: view.status for view in ladder(story.state, story.volume, None)}
+    assert (steps["4"], steps["5"], steps["8"]) == (
+        StepStatus.NOT_APPLICABLE,
+        StepStatus.NOT_APPLICABLE,
+        StepStatus.DONE,
+    )
