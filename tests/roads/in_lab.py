@@ -22,7 +22,7 @@ from csitrace.sources.kubernetes.source import KubernetesSource
 from tests.cluster.harness.objects import LOCAL, Image
 from tests.cluster.watching import hearing
 from tests.integration.lab.conftest import LabProcess
-from tests.roads import faulty, leftovers
+from tests.roads import driver, leftovers
 from tests.roads.road import LAB, Object
 from tests.roads.traveller import Told
 
@@ -83,11 +83,28 @@ class InLab:
         resource, obj = _named(namespace, name)
         return await self.client.find(resource, obj["metadata"]["name"], obj["metadata"].get("namespace", ""))
 
+    async def make_volume(self, name: str) -> str:
+        return await driver.make_volume(self._socket(), name)
+
+    async def unmake_volume(self, volume_id: str) -> None:
+        await driver.unmake_volume(self._socket(), volume_id)
+
+    def _socket(self) -> Path:
+        """The driver's, of the node that has its controller service."""
+        root = str(self.lab.nodes[0]["kubelet_root"]).lstrip("/")
+        return (
+            Path(f"/proc/{self.lab.ready['pid']}/root")
+            / root
+            / "plugins"
+            / str(self.lab.ready["driver_name"])
+            / "csi.sock"
+        )
+
     async def fault(self, target: str, effect: str, volume_id: str) -> None:
-        await faulty.fault((node["feed"] for node in self.lab.nodes), target, effect, volume_id)
+        await driver.fault((node["feed"] for node in self.lab.nodes), target, effect, volume_id)
 
     async def clear_faults(self, volume_id: str) -> None:
-        await faulty.clear_faults((node["feed"] for node in self.lab.nodes), volume_id)
+        await driver.clear_faults((node["feed"] for node in self.lab.nodes), volume_id)
 
     async def leftovers(self, namespace: str, volumes: Sequence[Volume]) -> list[str]:
         lists: dict[str, list[Object]] = {}

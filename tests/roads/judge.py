@@ -15,7 +15,7 @@ from csitrace.lifecycle.state import State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import STEP_BY_ID
 from csitrace.lifecycle.verdict import DEFAULT_PATIENCE, PATIENCE, standing, verdict_of
 from csitrace.lifecycle.views import Severity, StepView, Verdict
-from csitrace.model.events import Stamp, TraceEvent
+from csitrace.model.events import FuseCounted, FuseOpSampled, Stamp, TraceEvent
 from csitrace.model.times import SECOND, format_rfc3339
 from tests.roads.road import Road
 from tests.roads.seen import IMPLIES, Seen
@@ -37,7 +37,9 @@ class Judge:
     volumes: dict[str, Volume] = field(default_factory=dict)
     """By key every volume that has been on this road, as it was last seen."""
     _proved: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    _over: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _heard_at: dict[str, int] = field(default_factory=dict)
+    _said: set[str] = field(default_factory=set)
     _anomalies: int = 0
 
     def take(self, before: State, event: TraceEvent, after: State) -> None:
@@ -45,23 +47,27 @@ class Judge:
         for key in after.changed_keys:
             volume = before.volumes.get(key)
             if volume is not None and self.concerns(volume):
-                self._check_word(before, volume, event.observed_at, event.seq)
+                self._check_word(before, volume, event)
             volume = after.volumes.get(key)
             if volume is not None and self.concerns(volume):
                 self.volumes[key] = volume
                 self._heard_at[key] = event.observed_at
+                if isinstance(event.body, FuseCounted | FuseOpSampled):  # many, and they tell of no step
+                    continue
                 self._prove(volume, None)
                 for use in {id(use): use for use in (*volume.uses, standing(after, volume).use)}.values():
-                    self._check_steps(after, volume, use, event.seq)
-                self._check_word(after, volume, event.observed_at, event.seq)
+                    self._check_steps(after, volume, use, event)
+                self._check_word(after, volume, event)
         self._check_anomalies(after)
 
     def concerns(self, volume: Volume) -> bool:
         """Whether the volume is on this road."""
         return volume.namespace == self.namespace or (volume.pv is not None and volume.pv.name in self.pvs)
 
-    def _say(self, seq: int, volume: Volume, sentence: str) -> None:
-        self.wrong.append(f"after event {seq}, {volume.display_name}: {sentence}")
+    def _say(self, event: TraceEvent, volume: Volume, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.wrong.append(f"{_told(event)}, {volume.display_name}: {sentence}")
 
     def _prove(self, volume: Volume, use: Use | None) -> set[str]:
         """What has been proved at any time, for a pod or for the volume as such."""
@@ -69,27 +75,33 @@ class Judge:
         proved |= self.seen.proved(volume, use)
         return proved
 
-    def _check_steps(self, state: State, volume: Volume, use: Use | None, seq: int) -> None:
+    def _check_steps(self, state: State, volume: Volume, use: Use | None, event: TraceEvent) -> None:
         proved = self._prove(volume, use)
         views = ladder(state, volume, use)
         unseen = _done(views) - proved
         if unseen:
-            self._say(seq, volume, f"shown as done without a proof for {_who(use)}: {_names(unseen)}")
+            self._say(event, volume, f"shown as done without a proof for {_who(use)}: {_names(unseen)}")
         if is_going(state, volume, use):
             back = way_back(state, volume, use)
             still = _done(back) & self.seen.still(volume, use)
-            if still:
-                self._say(seq, volume, f"shown as done, but still so for {_who(use)}: {_names(still)}")
+            # What was taken away once may be there again, for another pod.
+            over = self._over.setdefault((volume.key, use.pod_uid if use is not None else ""), set())
+            over |= _done(back) - still
+            if still - over:
+                self._say(
+                    event, volume, f"shown as done, but still so for {_who(use)}: {_names(still - over)}"
+                )
         shared = use is not None and any(other.pod_uid != use.pod_uid for other in volume.uses)
         for sentence in _disorder(views, volume, shared):
-            self._say(seq, volume, f"{sentence} for {_who(use)}")
+            self._say(event, volume, f"{sentence} for {_who(use)}")
 
-    def _check_word(self, state: State, volume: Volume, now: int, seq: int) -> None:
+    def _check_word(self, state: State, volume: Volume, event: TraceEvent) -> None:
+        now = event.observed_at
         word = verdict_of(state, volume, standing(state, volume), now)
         if word.severity is not Severity.STUCK or word.step_id in self.road.stuck:
             return
         if not self._is_late(word, volume, now):
-            self._say(seq, volume, f"called stuck at {word.step_id}, though it is well: {word.sentence}")
+            self._say(event, volume, f"called stuck at {word.step_id}, though it is well: {word.sentence}")
 
     def _is_late(self, word: Verdict, volume: Volume, now: int) -> bool:
         """Nobody has refused anything, and nothing was heard of it for as long as the step may take: that is true, if slow."""
@@ -117,6 +129,13 @@ def is_going(state: State, volume: Volume, use: Use | None) -> bool:
 
 def _done(views: tuple[StepView, ...]) -> set[str]:
     return {view.step_id for view in views if view.status is StepStatus.DONE}
+
+
+def _told(event: TraceEvent) -> str:
+    """An event, for the message of a failed test."""
+    obj = getattr(event.body, "object", None)
+    about = f"{obj.kind} {obj.name}" if obj is not None else getattr(event.body, "method", "")
+    return f"after event {event.seq} ({type(event.body).__name__} {about})"
 
 
 def _who(use: Use | None) -> str:

@@ -74,7 +74,7 @@ async def deployment_blocked(t: Traveller) -> None:
 def deployment(t: Traveller, node: str, strategy: Object, **spec: object) -> Object:
     """One replica, on a node, that writes to the claim `data` all the while."""
     template = t.pod("app", ("data",), script=WRITING, node=node, restartPolicy="Always", **spec)
-    labels = {"app": "app"}
+    labels = {"app": t.namespace}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

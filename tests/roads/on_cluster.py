@@ -16,7 +16,7 @@ from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.kubectl import Kubectl
 from tests.cluster.harness.objects import Image
 from tests.cluster.watching import watching
-from tests.roads import faulty, leftovers
+from tests.roads import driver, leftovers
 from tests.roads.road import CLUSTER, Object
 from tests.roads.traveller import Told
 
@@ -42,7 +42,11 @@ class OnCluster:
     async def close_namespace(self, name: str) -> None:
         try:
             await self._kubectl(
-                name, "delete", "pods,persistentvolumeclaims", "--all", timeout_s=_GONE_WITHIN_S
+                name,
+                "delete",
+                "deployments,statefulsets,pods,persistentvolumeclaims",
+                "--all",
+                timeout_s=_GONE_WITHIN_S,
             )
         finally:
             await self._kubectl("", "delete", "namespace", name, "--wait=false", "--ignore-not-found")
@@ -61,11 +65,22 @@ class OnCluster:
         found: Object | None = json.loads(text) if text else None
         return found
 
+    async def make_volume(self, name: str) -> str:
+        return await driver.make_volume(self._socket(), name)
+
+    async def unmake_volume(self, volume_id: str) -> None:
+        await driver.unmake_volume(self._socket(), volume_id)
+
+    def _socket(self) -> Path:
+        """The driver's, of the node that has its controller service."""
+        assert self.cluster is not None, "making volumes by hand needs the harness's own cluster"
+        return self.cluster.nodes[0].driver_socket(storage.DRIVER_NAME)
+
     async def fault(self, target: str, effect: str, volume_id: str) -> None:
-        await faulty.fault(self._feeds(), target, effect, volume_id)
+        await driver.fault(self._feeds(), target, effect, volume_id)
 
     async def clear_faults(self, volume_id: str) -> None:
-        await faulty.clear_faults(self._feeds(), volume_id)
+        await driver.clear_faults(self._feeds(), volume_id)
 
     async def leftovers(self, namespace: str, volumes: Sequence[Volume]) -> list[str]:
         return await asyncio.to_thread(self._leftovers, namespace, volumes)

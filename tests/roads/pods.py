@@ -56,7 +56,9 @@ async def sub_path(t: Traveller) -> None:
     await t.apply(claim("data", WAITING), pod)
     await t.moment("in use", done="1-17", waits=IN_USE)
     roles = sorted(fact.role for fact in t.volume().mounts)
-    assert roles == ["publish", "staging", "subpath", "subpath"], f"not the pod's mount and two parts of it: {roles}"
+    assert roles == ["publish", "staging", "subpath", "subpath"], (
+        f"not the pod's mount and two parts of it: {roles}"
+    )
     await t.delete("pod/pod", "persistentvolumeclaim/data")
     await t.moment("gone", done="1-17 b1-b13", waits=GONE)
 

@@ -22,6 +22,7 @@ from csitrace.model.events import (
     Witness,
 )
 from csitrace.model.kubernetes import (
+    Event,
     KubernetesObject,
     Node,
     PersistentVolume,
@@ -170,11 +171,21 @@ class Seen:
             for obj in self.objects.values()
         )
 
+    def _events(self, uid: str) -> set[str]:
+        """What Events say of an object, by reason."""
+        return {
+            obj.reason
+            for obj in self.objects.values()
+            if isinstance(obj, Event) and uid and obj.involved_object.uid == uid
+        }
+
     def _volume_steps(self, volume: Volume) -> Iterator[str]:
         pv = self.find(volume.pv.uid) if volume.pv is not None else None
         claim = self.find(volume.claim.uid) if volume.claim is not None else None
         name = f"pvc-{volume.claim.uid}" if volume.claim is not None else ""
         if self.called("CreateVolume", volume.volume_id) or self.called("CreateVolume", name):
+            yield "6"
+        if volume.claim is not None and "ProvisioningSucceeded" in self._events(volume.claim.uid):
             yield "6"
         if isinstance(pv, PersistentVolume):
             yield from ("1", "7")
@@ -187,6 +198,8 @@ class Seen:
                 yield "4"
             if marks.storage_provisioner or marks.storage_provisioner_beta:
                 yield "5"
+            if claim.spec.volume_name and marks.storage_provisioner:
+                yield "7"  # the PV controller writes it there, and takes it from the PV
             if claim.status.phase == "Bound":
                 yield "8"
 
@@ -221,6 +234,8 @@ class Seen:
 
     def _calls(self, volume: Volume, use: Use | None) -> Iterator[str]:
         handle, node = volume.volume_id, use.node_name if use is not None else ""
+        if use is not None and not node:
+            return
         if self.called("ControllerPublishVolume", handle, node):
             yield "13"
         if self.called("NodeStageVolume", handle, node):

@@ -20,7 +20,8 @@ _STAGES = (("Schedule", 4), ("Provision", 5), ("Attach", 5), ("Mount", 4))
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """How every step stood in one moment. `statuses` is without the way back where that does not count yet."""
+    """How every step stood in one moment. `statuses` is without the way back where that does not count yet, and empty for a
+    remark."""
 
     name: str
     of: str
@@ -33,7 +34,7 @@ class Moment(msgspec.Struct, frozen=True):
     @property
     def forward(self) -> str:
         """The signs of the seventeen steps, stage by stage."""
-        signs = [SIGNS[self.statuses[step]] for step in STEPS]
+        signs = [SIGNS[self.statuses[step]] if step in self.statuses else " " for step in STEPS]
         parts = []
         for _, length in _STAGES:
             parts.append("".join(signs[:length]))
@@ -68,7 +69,7 @@ def lines(journey: Journey, titles: Mapping[str, str]) -> Iterable[str]:
     """For a terminal: the road, then its moments in columns."""
     yield f"{titles.get(journey.road, journey.road)} [{journey.road}, {journey.place}]"
     several = len({moment.of for moment in journey.moments}) > 1
-    names = [f"{m.of}: {m.name}" if several else m.name for m in journey.moments]
+    names = [f"{m.of}: {m.name}" if several and m.of else m.name for m in journey.moments]
     width = max(map(len, names), default=0)
     for name, moment in zip(names, journey.moments, strict=True):
         yield f"  {name:<{width}}  {moment.forward}  {moment.back:<{len(BACK_STEPS)}}  {moment.waits}"

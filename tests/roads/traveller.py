@@ -53,7 +53,9 @@ class Traveller:
     namespace: str
     judge: Judge
     moments: list[Moment] = field(default_factory=list)
+    handles: list[str] = field(default_factory=list)
     _states: list[State] = field(default_factory=list)
+    _last_matters: bool = True
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -67,7 +69,12 @@ class Traveller:
 
     def take(self, before: State, event: TraceEvent, after: State) -> None:
         self.judge.take(before, event, after)
-        self._states.append(after)
+        matters = any(key in self.judge.volumes or key in after.others for key in after.changed_keys)
+        if not matters and not self._last_matters and self._states:
+            self._states[-1] = after  # of what concerns others the latest is enough
+        else:
+            self._states.append(after)
+        self._last_matters = matters
         self._changed.set()
 
     # What a user does.
@@ -101,6 +108,17 @@ class Traveller:
     async def get(self, name: str) -> Object | None:
         """An object as the API server has it now, None where there is none."""
         return await self.place.get(self.namespace, name)
+
+    async def make_volume(self, name: str) -> str:
+        """The handle of a volume that an administrator makes by hand, by the driver's own CreateVolume; it goes with the road."""
+        handle = await self.place.make_volume(name)
+        self.handles.append(handle)
+        return handle
+
+    async def part(self, action: str, name: str) -> None:
+        """`kill`, `restart`, `suspend` or `resume` a part of the cluster, by the name that the harness knows it by."""
+        self._from_now()
+        await asyncio.to_thread(getattr(self.place.cluster, action), name)
 
     async def fault(self, target: str, effect: str, volume_id: str = "") -> None:
         """From now on the driver does this wrong (grammar: driver_ref.faults). Name the volume: others are on their way, too."""
@@ -183,6 +201,10 @@ class Traveller:
         self.moments.append(found)
         return self.volume(of, self._states[0] if self._states else self.state)
 
+    def remark(self, name: str, sentence: str) -> None:
+        """Write down what was seen where there is no ladder to show."""
+        self.moments.append(Moment(name, "", {}, "", "", Severity.OK.name, sentence))
+
     async def _first(self, holds: Callable[[State], T | None], within_s: float) -> T | None:
         """Every state is looked at once; the one that is found stays the first of those that the next question looks at."""
         if not self._states:
@@ -198,6 +220,7 @@ class Traveller:
                             return found
                         place += 1
                     await self._changed.wait()
+                    place = max(place - 1, 0)
         except TimeoutError:
             return None
 

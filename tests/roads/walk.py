@@ -1,6 +1,7 @@
 """Walk one road: in a namespace of its own, judged all the while, and nothing left at its end."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable
 
@@ -27,15 +28,35 @@ async def walk(road: Road, place: Place, session: Session) -> Journey:
     session.history.listeners.append(traveller.take)
     try:
         await road.drive(traveller)
+        for handle in traveller.handles:
+            await place.unmake_volume(handle)
         await _until_nothing_is_left(traveller)
-        shown = [volume for volume in judge.volumes.values() if volume.gone_at is None]
-        assert not shown, f"{road.name}: shown as still there at the end\n{traveller.describe()}"
+    except BaseException:
+        await _give_up(traveller)
+        raise
     finally:
         session.history.listeners.remove(traveller.take)
         await place.close_namespace(namespace)
     assert not judge.wrong, "\n".join([f"{road.name}: {len(judge.wrong)} wrong", *judge.wrong[:MOST_SHOWN]])
     assert traveller.moments, f"{road.name}: a road without a moment shows nothing"
     return Journey(road.name, place.kind, tuple(traveller.moments))
+
+
+async def _give_up(traveller: Traveller) -> None:
+    """What a road that failed would leave in others' way: faults, and PVs that nobody deletes."""
+    judge, place = traveller.judge, traveller.place
+    if traveller.road.disturbs and place.cluster is not None:
+        await asyncio.to_thread(place.cluster.revive)
+    names = {volume.pv.name for volume in judge.volumes.values() if volume.pv is not None} | judge.pvs
+    for volume in judge.volumes.values():
+        if volume.volume_id:
+            await place.clear_faults(volume.volume_id)
+    for name in names:
+        with contextlib.suppress(Exception):  # it is gone, or goes by itself
+            await place.patch(
+                "", f"persistentvolume/{name}", {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+            )
+            await place.delete("", f"persistentvolume/{name}")
 
 
 async def _until_nothing_is_left(traveller: Traveller) -> None:
