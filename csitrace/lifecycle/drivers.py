@@ -39,13 +39,14 @@ class Leader:
 class DriverView:
     """One driver. `spec` is None where there is no CSIDriver object, or none may be read (`undeclared` says which).
 
-    `nodes`: it on every node, those that matter first; `pods_unknown`, `leaders_unknown`: why none of them is seen.
+    `nodes`: it on every node, those that matter first; `pods_unknown`, `leaders_unknown`, `classes_unknown`: why none is seen.
     """
 
     name: str
     spec: CSIDriver | None
     undeclared: str
     classes: tuple[str, ...]
+    classes_unknown: str
     leaders: tuple[Leader, ...]
     leaders_unknown: str
     pods: tuple[DriverPod, ...]
@@ -155,6 +156,7 @@ def _view(survey: Survey, name: str) -> DriverView:
         spec=spec,
         undeclared="" if spec is not None else kind_silence(state, "CSIDriver") or NO_OBJECT,
         classes=tuple(each.name for each in survey.classes.get(name, ())),
+        classes_unknown=kind_silence(state, "StorageClass"),
         leaders=leaders,
         leaders_unknown="" if leaders else _no_leaders(survey),
         pods=pods,

@@ -87,7 +87,7 @@ class NodeView:
     @property
     def mounts(self) -> int | None:
         """How many mounts of CSI volumes it has; None where its kernel is not heard and no driver told of any."""
-        told = sum(driver.mounts for driver in self.drivers)
+        told = sum(driver.mounts or 0 for driver in self.drivers)
         return told if self.kernel or told else None
 
     @property

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from csitrace.lifecycle.driver_pods import is_controller_pod, is_node_pod, sidecars
-from csitrace.lifecycle.heard import kind_silence
+from csitrace.lifecycle.heard import kernel_silence, kind_silence
 from csitrace.lifecycle.survey import Share, Survey
 from csitrace.lifecycle.views import Severity
 from csitrace.model.kubernetes import Node, Pod
@@ -29,8 +29,8 @@ class DriverPod:
 class OnNode:
     """`registered` is None where CSINodes cannot be read. `limit`: how many volumes the driver can have there, None: not told.
 
-    `attached`, `used`, `counted`, `mounts`: as in `Share`. `feed`: whether the driver's feed from there is heard; None: it never
-    was.
+    `attached`, `used`, `counted`, `mounts`: as in `Share`; `mounts` is None where nobody tells of them. `feed`: whether the
+    driver's feed from there is heard; None: it never was.
     """
 
     driver: str
@@ -44,7 +44,7 @@ class OnNode:
     used: int = 0
     counted: int = 0
     limit: int | None = None
-    mounts: int = 0
+    mounts: int | None = 0
     feed: bool | None = None
     feed_reason: str = ""
     findings: tuple[Finding, ...] = ()
@@ -62,6 +62,7 @@ def on_node(survey: Survey, driver: str, node_name: str) -> OnNode:
     registration = survey.registrations.get(place)
     unread = kind_silence(survey.state, "CSINode")
     feed = survey.feeds.get(place)
+    unheard = kernel_silence(survey.state, node_name) and not (feed is not None and feed.up)
     pods = tuple(
         driver_pod(pod) for pod in survey.pods.get(driver, ()) if pod.spec.node_name == node_name and is_node_pod(pod)
     )  # fmt: skip
@@ -78,7 +79,7 @@ def on_node(survey: Survey, driver: str, node_name: str) -> OnNode:
         used=share.used,
         counted=share.counted,
         limit=limit,
-        mounts=share.mounts,
+        mounts=share.mounts if share.mounts or not unheard else None,
         feed=feed.up if feed is not None else None,
         feed_reason=feed.reason if feed is not None and not feed.up else "",
     )

@@ -67,8 +67,13 @@ def about_lines(view: DriverView, now: int, width: int) -> list[Line]:
     if view.feeds[1]:
         lines += labelled("calls", [_calls(view, now)], width)
     lines += labelled("set to", _settings(view), width)
-    lines += labelled("classes", [line(", ".join(view.classes) or ("none", Tone.DIM))], width)
-    return lines
+    return lines + labelled("classes", [_classes(view)], width)
+
+
+def _classes(view: DriverView) -> Line:
+    if not view.classes and view.classes_unknown:
+        return _unknown(view.classes_unknown)
+    return line(", ".join(view.classes) or ("none", Tone.DIM))
 
 
 def _leaders(view: DriverView, now: int) -> list[Line]:

@@ -78,7 +78,7 @@ def _pod(here: OnNode, now: int, width: int) -> Line:
 
 
 def _mounts(here: OnNode, now: int, width: int) -> Line:
-    return line(f"{here.mounts}")
+    return line(UNKNOWN if here.mounts is None else f"{here.mounts}")
 
 
 def _feed(here: OnNode, now: int, width: int) -> Line:

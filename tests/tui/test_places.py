@@ -58,7 +58,7 @@ def refused() -> Story:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize(
-    "keys", [("D",), ("D", "enter"), ("N",), ("N", "j", "enter")], ids=["drivers", "driver", "nodes", "node"]
+    "keys", [("D",), ("D", "enter"), ("N",), ("N", "enter")], ids=["drivers", "driver", "nodes", "node"]
 )
 def test_places(snap_compare: Compare, size: tuple[int, int], keys: tuple[str, ...]) -> None:
     """Each of the four screens, with something wrong on it."""
