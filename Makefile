@@ -12,7 +12,7 @@ DEBIAN_CLUSTER := $(shell cat tests/cluster/packages.txt 2>/dev/null)
 DEBIAN_IMAGE := mmdebstrap
 DEBIAN_SCREENSHOTS := librsvg2-bin fonts-dejavu-core
 
-.PHONY: help demo test check format image cluster-up cluster-down test-cluster sanity bench screenshots proto venv clean
+.PHONY: help demo test check format image cluster-up cluster-down test-cluster sanity krew bench screenshots proto venv clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ test-cluster: $(VENV)/.ready ## the tests on a real Kubernetes (CSITRACE_TEST_KU
 
 sanity: $(VENV)/.ready ## csi-sanity, whole, against driver_ref
 	@$(PYTHON) tools/sanity.py
+
+krew: $(VENV)/.ready ## the archive that krew installs, checked; its manifest: python -m tools.krew manifest --help
+	@$(PYTHON) -m tools.krew archive $(ARGS)
 
 bench: $(VENV)/.ready ## ratios measured side by side in this run
 	$(call need,$(DEBIAN_TEST))

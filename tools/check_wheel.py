@@ -37,6 +37,8 @@ def check_contents(wheel: Path) -> None:
         "csitrace/py.typed",
         "csitrace/tui/app.tcss",
         "csitrace/feed/feed.proto",
+        "csitrace/cli/completion/csitrace.bash",
+        "csitrace/cli/rbac/clusterrole.yaml",
         "driver_ref/__main__.py",
     ):
         if wanted not in names:
@@ -62,7 +64,15 @@ def check_runs(python: Path) -> None:
         )
         if found.returncode == 0:
             raise SystemExit(f"{foreign} came in with the plain package")
-    for command in (["csitrace", "--help"], ["csitrace", "watch", "--help"], ["csitrace", "demo", "--help"]):
+    for command in (
+        ["csitrace", "--help"],
+        ["csitrace", "watch", "--help"],
+        ["csitrace", "demo", "--help"],
+        ["csitrace", "rbac"],
+        ["csitrace", "completion", "bash"],
+        ["kubectl-csitrace", "--help"],
+        ["kubectl_complete-csitrace", ""],
+    ):
         run(str(python.parent / command[0]), *command[1:], cwd="/", env=environment)
     run(
         str(python),
