@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,8 +33,12 @@ from tests.cluster.harness.kubectl import Kubectl
 from tests.cluster.harness.processes import ProcessId
 from tests.cluster.harness.tools import build, build_all
 
+if TYPE_CHECKING:
+    from tests.roads.abreast import Abreast
+
 _HERE = Path(__file__).parent
 _TIMEOUT_S = 180
+_LAST = "test_failing_nodes.py"
 _OUTPUT_OF_PARTS = pytest.StashKey[Cluster]()
 
 
@@ -48,7 +53,9 @@ class Target:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here ``cluster``, and let no time-out cut into the building and starting of the cluster."""
+    """Mark every test here ``cluster``, and let no time-out cut into the building and starting of the cluster; ask for what runs
+    beside the others after them."""
+    items.sort(key=lambda item: item.path.name == _LAST)
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
@@ -110,6 +117,26 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
         print(f"logs of the cluster: {private.processes.logs}")
     else:
         private.remove()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def failing_nodes(request: pytest.FixtureRequest) -> Iterator["Abreast | None"]:
+    """The roads on which nodes fail, on their way from now on, if any of them is to be run here."""
+    from tests.cluster.failing_nodes import failing_cluster
+    from tests.roads.abreast import Abreast
+
+    selected = [item for item in request.session.items if item.path.name == _LAST]
+    roads = [item.callspec.params["road"] for item in selected if isinstance(item, pytest.Function)]
+    if not roads:
+        yield None
+        return
+    try:
+        request.getfixturevalue("machine")
+    except pytest.skip.Exception:  # the tests themselves say so
+        yield None
+        return
+    with Abreast(roads, failing_cluster) as abreast:
+        yield abreast
 
 
 @pytest.fixture

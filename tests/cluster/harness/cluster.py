@@ -21,7 +21,7 @@ from tests.cluster.harness.tools import build_all
 OWN_NODES = 2
 """Every cluster has these from its start to its end; what volumes do between nodes needs two."""
 
-MAXIMUM_NODES = 3
+MAXIMUM_NODES = 4
 
 BASE_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
 SIDECAR_TOOLS = tuple(storage.LEASES)
@@ -154,6 +154,11 @@ class Cluster:
         """End a part if it still runs and start it again, as it was."""
         with self.processes.locked():
             self._restart(part)
+
+    def replace(self, part: str, *flags: str) -> None:
+        """End a part as an upgrade does, and start it with other flags after its usual ones; without any it is as it was."""
+        with self.processes.locked():
+            self.processes.replace(part, flags)
 
     def revive(self) -> list[str]:
         """Start again whatever has ended, killed or not, but on added nodes; returns the names."""

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     ready: str = ""
     ready_within_s: float = 60.0
     kept: bool = False
+    added: int = 0
+    """How many of ``argv``, at its end, are not its usual ones."""
 
 
 class ProcessId(msgspec.Struct, frozen=True):
@@ -215,6 +217,15 @@ class Processes:
         entry = self._entry(name)
         entry.process.end(grace_s=5)
         self.start(entry.program)
+
+    def replace(self, name: str, flags: Sequence[str]) -> None:
+        """Restart a part with ``flags`` after those it was first started with, instead of any that an earlier call gave it."""
+        entry = self._entry(name)
+        entry.process.end(grace_s=5)
+        program = entry.program
+        usual = program.argv[: len(program.argv) - program.added]
+        changed = msgspec.structs.replace(program, argv=[*usual, *flags], added=len(flags))
+        self.start(changed)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to one part. Its children are not touched."""

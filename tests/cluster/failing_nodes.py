@@ -1,0 +1,28 @@
+"""A cluster for the roads on which nodes fail, and these roads on their way."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from csitrace.engine.session import Session
+from tests.cluster.conftest import Target
+from tests.cluster.harness import objects
+from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.processes import ProcessId
+from tests.roads.on_cluster import OnCluster, on_cluster
+
+
+@asynccontextmanager
+async def failing_cluster() -> AsyncIterator[tuple[OnCluster, Session]]:
+    """A cluster of three nodes that are heard, taken down at the end; its logs are kept when a road on it has failed to end."""
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-cluster-")), announce=lambda _: None)
+    try:
+        await asyncio.to_thread(cluster.up, owner=ProcessId.of(os.getpid()))
+        await asyncio.to_thread(cluster.add_node)
+        async with on_cluster(Target(cluster.kubectl(), objects.LOCAL, cluster)) as place_and_session:
+            yield place_and_session
+    finally:
+        await asyncio.shield(asyncio.to_thread(cluster.remove))

@@ -1,0 +1,20 @@
+"""The roads on which parts of the cluster end, on a real Kubernetes: one by one, since each disturbs all that is on its way."""
+
+import pytest
+
+from tests.cluster.conftest import Target
+from tests.cluster.harness.cluster import Cluster
+from tests.roads.catalogue import DISTURBING_ON_CLUSTER
+from tests.roads.on_cluster import on_cluster
+from tests.roads.road import Road
+from tests.roads.walk import walk
+
+_LONGEST_S = 600
+
+
+@pytest.mark.timeout(_LONGEST_S, func_only=True)
+@pytest.mark.parametrize("road", DISTURBING_ON_CLUSTER, ids=lambda road: road.name)
+async def test_road_with_a_part_that_ends(target: Target, cluster: Cluster, road: Road) -> None:
+    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
+    async with on_cluster(target) as (place, session):
+        await walk(road, place, session)
