@@ -9,11 +9,22 @@ from dataclasses import dataclass, replace
 from csitrace.lifecycle import index
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.daemon_pods import daemon_pods, waits_for
-from csitrace.lifecycle.elsewhere import multi_attach, node_elsewhere, stays_elsewhere, users_elsewhere
+from csitrace.lifecycle.elsewhere import (
+    detached_by_force_at,
+    is_kept_elsewhere,
+    is_of_one_pod,
+    node_elsewhere,
+    other_users,
+    stays_elsewhere,
+    users_elsewhere,
+)
+from csitrace.lifecycle.state import Use
 from csitrace.lifecycle.views import Evidence
 from csitrace.model.events import Witness
 from csitrace.model.kubernetes import CSINode, Node
-from csitrace.model.times import parse_rfc3339
+from csitrace.model.times import format_rfc3339, parse_rfc3339
+
+_AD = "attach/detach controller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +58,40 @@ def fuse_pod(ctx: Context) -> Hold | None:
 def attached_elsewhere(ctx: Context) -> Hold | None:
     """A volume that one node at a time may have is wanted on this node, and attached to another."""
     other = node_elsewhere(ctx)
-    if not other or multi_attach(ctx) is None:
+    if not is_kept_elsewhere(ctx):
         return None
     if (use := stays_elsewhere(ctx)) is not None:
-        command = f"kubectl -n {ctx.volume.namespace} describe pod {use.pod.name}"
-        return Hold(f"pod {use.pod.name} uses it on {other}", f"pod {use.pod.name}", command=command)
+        return _user(ctx, use)
     if (silent := _not_ready(ctx, other)) is None:
-        return Hold("it is being let go of there", f"kubelet {other}")
+        return Hold(f"{other} is letting go of it", f"kubelet {other}")
+    if _out_of_service(ctx, other):
+        return replace(
+            silent, text=f"{silent.text} and out of service: detached without waiting for it", holder=_AD
+        )
     if users := users_elsewhere(ctx, other):
         until = "until the node is back or is tainted out-of-service, or the pod is deleted by force"
         return replace(silent, text=f"{silent.text}: pod {users[0].pod.name} keeps it {until}")
-    return replace(
-        silent, text=f"{silent.text}: the attach/detach controller gives it six minutes to unmount, then detaches by force"
-    )  # fmt: skip
+    at = detached_by_force_at(ctx, other)
+    when = f" at {format_rfc3339(at)[11:19]}Z" if at is not None else ""
+    text = f"{silent.text}: the attach/detach controller gives it six minutes to unmount, then detaches by force{when}"
+    return replace(silent, text=text)
+
+
+def used_by_one_pod(ctx: Context) -> Hold | None:
+    """A second pod wants a volume that only one may have (ReadWriteOncePod)."""
+    others = other_users(ctx) if is_of_one_pod(ctx) else ()
+    return _user(ctx, others[0]) if others else None
+
+
+def _user(ctx: Context, use: Use) -> Hold:
+    """The pod that has the volume, and since when it is there or is to go."""
+    meta = use.pod.metadata
+    since = meta.deletion_timestamp or use.pod.status.start_time
+    doing = "is to go" if meta.deletion_timestamp else "uses it"
+    text = f"pod {use.pod.name} {doing} on {use.node_name}{f' since {since[11:]}' if since else ''}"
+    told = Evidence(Witness.KUBERNETES, text, use.seq, parse_rfc3339(since))
+    command = f"kubectl -n {use.pod.namespace} describe pod {use.pod.name}"
+    return Hold(text, f"pod {use.pod.name}", (told,), command)
 
 
 def node_not_ready(ctx: Context) -> Hold | None:
@@ -74,10 +106,19 @@ def _not_ready(ctx: Context, node_name: str) -> Hold | None:
     ready = next((condition for condition in conditions if condition.type == "Ready"), None)
     if ready is None or ready.status == "True":
         return None
-    text = f"node {node_name} is not ready"
+    since = ready.last_transition_time
+    text = f"node {node_name} is not ready{f' since {since[11:]}' if since else ''}"
+    stored = index.find(ctx.state, Node, node.uid) if node is not None else None
     said = f"{text}: {ready.reason or ready.status}"
-    told = Evidence(Witness.KUBERNETES, said, at=parse_rfc3339(ready.last_transition_time))
+    told = Evidence(Witness.KUBERNETES, said, stored.seq if stored is not None else 0, parse_rfc3339(since))
     return Hold(text, f"node {node_name}", (told,), f"kubectl describe node {node_name}")
+
+
+def _out_of_service(ctx: Context, node_name: str) -> bool:
+    node = index.by_name(ctx.state, Node, node_name)
+    return node is not None and any(
+        taint.key == "node.kubernetes.io/out-of-service" for taint in node.spec.taints
+    )
 
 
 def not_registered(ctx: Context) -> Hold | None:
@@ -92,8 +133,9 @@ def not_registered(ctx: Context) -> Hold | None:
 
 
 _QUESTIONS: tuple[tuple[tuple[str, ...], Callable[[Context], Hold | None]], ...] = (
+    (("3",), used_by_one_pod),
     (("10",), attached_elsewhere),
     (("15", "16a", "16b", "17", "b2", "b3", "b4", "b5", "b6"), node_not_ready),
-    (("16a", "16b", "b3", "b5"), not_registered),
+    (("12", "13", "16a", "16b", "b3", "b5"), not_registered),
     (("13", "16a", "16b"), fuse_pod),
 )

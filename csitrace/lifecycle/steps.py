@@ -46,6 +46,8 @@ def _no_scheduling_of_binding(ctx: Context) -> str:
         return "inline volume: nothing to bind"
     if not ctx.is_provisioned:
         return "the PV existed before the claim"
+    if schedule.was_chosen_for_another(ctx):
+        return "the claim was bound for a pod before"
     return "class binds immediately" if ctx.binding_mode == IMMEDIATE else ""
 
 

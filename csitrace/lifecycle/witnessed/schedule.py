@@ -4,16 +4,16 @@ from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed.words import claims, moving, pending, use_seq
-from csitrace.model.events import Stamp
+from csitrace.model.events import Stamp, Witness
 from csitrace.model.times import parse_rfc3339
 
 TRIED_TOO_EARLY = {
     "unbound immediate PersistentVolumeClaims": "the pod's claims were bound",
     "waiting for ephemeral volume controller to create": "its claim was made",
 }
-"""The scheduler's words (VolumeBinding, PreFilter) on every pod that comes before its claims of class Immediate are bound, or before
-the claims of its generic ephemeral volumes are made. It tries again when they are, usually within a tenth of a second, so that
-by itself this is no failure."""
+"""The scheduler's words (VolumeBinding, PreFilter) on every pod that comes before its claims of class Immediate are bound, or
+before the claims of its generic ephemeral volumes are made. It tries again when they are, usually within a tenth of a second,
+so that by itself this is no failure."""
 
 
 def objects_created(ctx: Context) -> Testimony | None:
@@ -36,7 +36,11 @@ def scheduler_saw_pod(ctx: Context) -> Testimony | None:
         return claims(f"PodScheduled={condition.status}", use_seq(ctx), ctx.pod.metadata.creation_timestamp)
     if ctx.node_name:
         return claims("the pod names its node", use_seq(ctx), ctx.pod.metadata.creation_timestamp)
-    if ctx.claim is not None and ctx.claim.metadata.annotations.selected_node:
+    if (
+        ctx.claim is not None
+        and ctx.claim.metadata.annotations.selected_node
+        and not was_chosen_for_another(ctx)
+    ):
         return claims("the claim names the chosen node", ctx.volume.claim_seq)
     return pending("the scheduler has not said anything of the pod")
 
@@ -47,9 +51,9 @@ def node_chosen(ctx: Context) -> Testimony | None:
     if ctx.node_name:
         return claims(ctx.node_name, use_seq(ctx))
     selected = ctx.claim.metadata.annotations.selected_node if ctx.claim is not None else ""
-    if selected:
-        return claims(selected, ctx.volume.claim_seq)
     condition = ctx.condition("PodScheduled")
+    if selected and not was_chosen_for_another(ctx):
+        return claims(selected, ctx.volume.claim_seq)
     for said, meaning in TRIED_TOO_EARLY.items():
         if condition is not None and said in condition.message:
             return moving(f"tried before {meaning}; the scheduler tries again", use_seq(ctx))
@@ -64,8 +68,16 @@ def node_chosen(ctx: Context) -> Testimony | None:
     return pending("no node chosen")
 
 
+def was_chosen_for_another(ctx: Context) -> bool:
+    """The node's name stays on a claim that is bound: for a pod that the scheduler has refused, it tells of a pod before."""
+    condition = ctx.condition("PodScheduled")
+    refused = condition is not None and condition.status == "False"
+    chosen = ctx.use is not None and ("3", Witness.KUBERNETES) in ctx.use.marks
+    return refused and not chosen and ctx.claim is not None and ctx.claim.status.phase == "Bound"
+
+
 def selected_node_noted(ctx: Context) -> Testimony | None:
     if ctx.claim is None:
         return None
-    selected = ctx.claim.metadata.annotations.selected_node
+    selected = "" if was_chosen_for_another(ctx) else ctx.claim.metadata.annotations.selected_node
     return claims(selected, ctx.volume.claim_seq) if selected else pending("the claim names no node")

@@ -1,8 +1,24 @@
 """A volume that moves: who has it on the other node, whether that node lets go of it, and who must act when it does not."""
 
+from msgspec.structs import replace
+
+from csitrace.lifecycle.elsewhere import FORCE_DETACH_NS
 from csitrace.lifecycle.views import Severity
-from csitrace.model.kubernetes import Condition, CSINode, CSINodeSpec, Node, NodeStatus
-from tests.story import NODE, PV_NAME, Story, attachment, happened, meta, pod, straight_road
+from csitrace.model.kubernetes import Condition, CSINode, CSINodeSpec, Node, NodeSpec, NodeStatus, Taint
+from csitrace.model.times import format_rfc3339
+from tests.story import (
+    DRIVER,
+    NODE,
+    PV_NAME,
+    Story,
+    attachment,
+    claim,
+    happened,
+    meta,
+    pod,
+    pv,
+    straight_road,
+)
 
 OTHER = "n2"
 REFUSED = f'Multi-Attach error for volume "{PV_NAME}" Volume is already used by pod(s) web-0'
@@ -57,6 +73,50 @@ def test_a_dead_node_keeps_the_volume_for_six_minutes_more() -> None:
     word = story.remove(pod(NODE, "running", "Running", started=True, deleting=True)).verdict()
     assert (word.step_id, word.holder) == ("10", f"node {NODE}")
     assert "six minutes" in word.sentence
+    gone_at = story.at
+    assert f"by force at {format_rfc3339(gone_at + FORCE_DETACH_NS)[11:19]}Z" in word.sentence
+
+
+def test_a_node_out_of_service_is_not_waited_for() -> None:
+    """The taint by which an administrator says that the node is off: then the volume is detached at once."""
+    node = silent_node()
+    off = Taint(key="node.kubernetes.io/out-of-service", effect="NoExecute")
+    story = wanted_elsewhere(leaving=True).put(replace(node, spec=NodeSpec(taints=(off,))))
+    word = story.verdict()
+    assert (word.step_id, word.holder) == ("10", "attach/detach controller")
+    assert "out of service" in word.sentence
+
+
+def test_who_keeps_it_is_still_said_when_the_refusals_event_is_gone() -> None:
+    """The attach/detach controller says Multi-Attach once, and the Event goes after an hour: the attachment elsewhere stays."""
+    story = dict(straight_road())["17"]
+    bound = pv("Bound")
+    story.put(replace(bound, spec=replace(bound.spec, access_modes=("ReadWriteOnce",))))
+    word = story.put(pod(OTHER, name="web-1", uid="uid-pod-2")).verdict(later=3_700)
+    assert (word.step_id, word.holder) == ("10", "pod web-0")
+    assert f"pod web-0 uses it on {NODE} since 10:00:00Z" in word.sentence
+    assert any(evidence.seq for evidence in word.evidence if "web-0" in evidence.text)
+
+
+def test_a_second_node_may_have_what_many_may() -> None:
+    """ReadWriteMany attached to another node keeps nobody waiting."""
+    story = dict(straight_road())["17"]
+    bound = pv("Bound")
+    story.put(replace(bound, spec=replace(bound.spec, access_modes=("ReadWriteMany",))))
+    word = story.put(pod(OTHER, name="web-1", uid="uid-pod-2")).verdict()
+    assert (word.step_id, word.holder) == ("10", "attach/detach controller")
+
+
+def test_a_second_pod_waits_for_the_one_that_alone_may_have_it() -> None:
+    """ReadWriteOncePod: the scheduler's words, and the pod that has it with its node, which they do not tell."""
+    told = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+    story = dict(straight_road())["17"]
+    claimed = claim("Bound", PV_NAME, selected_node=NODE, storage_provisioner=DRIVER)
+    story.put(replace(claimed, spec=replace(claimed.spec, access_modes=("ReadWriteOncePod",))))
+    word = story.put(pod(unschedulable=told, name="web-1", uid="uid-pod-2")).verdict()
+    assert (word.severity, word.step_id, word.holder) == (Severity.STUCK, "3", "pod web-0")
+    assert told in word.sentence
+    assert f"pod web-0 uses it on {NODE}" in word.sentence
 
 
 def test_a_pod_on_a_node_that_is_not_ready_waits_for_the_node() -> None:
