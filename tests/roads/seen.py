@@ -23,7 +23,6 @@ from csitrace.model.events import (
 )
 from csitrace.model.kubernetes import (
     Event,
-    Event,
     KubernetesObject,
     Node,
     PersistentVolume,
@@ -188,8 +187,6 @@ class Seen:
             yield "6"
         if volume.claim is not None and "ProvisioningSucceeded" in self._events(volume.claim.uid):
             yield "6"
-        if claim is not None and self._is_told(claim.uid, "ProvisioningSucceeded"):
-            yield "6"
         if isinstance(pv, PersistentVolume):
             yield from ("1", "7")
             if claim is None and pv.status.phase in ("Bound", "Released"):
@@ -205,13 +202,6 @@ class Seen:
                 yield "7"  # the PV controller writes it there, and takes it from the PV
             if claim.status.phase == "Bound":
                 yield "8"
-
-    def _is_told(self, uid: str, reason: str) -> bool:
-        """Whether an Event about an object was heard of."""
-        return any(
-            isinstance(obj, Event) and obj.reason == reason and obj.involved_object.uid == uid
-            for obj in self.objects.values()
-        )
 
     def _pod_steps(self, volume: Volume, use: Use) -> Iterator[str]:
         pod = self.find(use.pod_uid)
