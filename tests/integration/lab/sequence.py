@@ -69,8 +69,14 @@ _CLAIM_MARKS = (
     "bind_completed",
     "bound_by_controller",
 )
-_TOO_EARLY = re.compile(r'FailedScheduling .* persistentvolumeclaim "[^"]+" not found')
-_WAITING = frozenset({"WaitForFirstConsumer", "WaitForPodScheduled"})
+_LUCK = re.compile(
+    r"WaitForFirstConsumer|WaitForPodScheduled"  # the claim before the pod, or after
+    r"|VolumeFailedDelete .* is still attached"  # the claim gone before the detach, or after
+    r'|FailedScheduling .* persistentvolumeclaim "[^"]+" not found'  # the scheduler behind the claim's maker
+    r"|FailedMount .*(kube-api-access-|failed to fetch PVC from API server)"  # the node's permissions behind its pods
+)
+"""Events that a program writes when it hears of one thing before another, and no more than that."""
+
 _MADE_UP = re.compile(r"\b([a-z]+)-[0-9a-z]{6,10}-[0-9a-z]{5}\b")
 """The name of a Deployment's pod."""
 
@@ -185,19 +191,16 @@ def steps(observations: Iterable[Observation], namespace: str) -> list[str]:
 
 def normal_form(told: Iterable[str]) -> dict[str, list[str]]:
     """By role, what it went through. Repeated Events are one, and where one comes among others depends on nothing but luck;
-    an answered call that is made again is one, too: callers may repeat what is idempotent, and do after reading a stale cache.
-    Which of its two words for waiting the PV controller says, and whether the scheduler misses a claim at first, depends on
-    whether claim or pod is heard of first."""
+    an answered call that is made again is one, too: callers may repeat what is idempotent, and do after reading a stale cache."""
     form: dict[str, list[str]] = {}
     for step in told:
         role, _, change = step.partition(": ")
-        changes = form.setdefault(role, [])
         is_event, is_call = role.startswith("event "), role.startswith("calls ")
-        if (is_event and change in changes) or (is_call and changes[-1:] == [change]):
+        if is_event and _LUCK.search(change):
             continue
-        if is_event and (change.split()[1] in _WAITING or _TOO_EARLY.search(change)):
-            continue
-        changes.append(change)
+        changes = form.setdefault(role, [])
+        if not (is_event and change in changes) and not (is_call and changes[-1:] == [change]):
+            changes.append(change)
     for role, changes in form.items():
         if role.startswith("event "):
             changes.sort()
