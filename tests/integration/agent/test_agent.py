@@ -137,7 +137,7 @@ async def test_a_killed_agent_is_missed_and_its_successor_repeats_nothing(tmp_pa
         with agent(tmp_path) as process:
             await heard.until_heard(NODE)
             await heard.until("the calls", lambda state: calls(state) == [("run-1", 1), ("run-1", 2)])
-            assert list(heard.state.in_flight) == [("run-1", 1)]
+            await heard.until("one in flight", lambda state: list(state.in_flight) == [("run-1", 1)])
             process.kill()
             await heard.until_missed(NODE, "agent a")
             await heard.until("down", lambda state: not _is_up(state, f"{DRIVER}@{NODE}"))
