@@ -106,6 +106,25 @@ async def test_nothing_is_decided_before_the_namespace_was_tried(server: ApiServ
     assert told == [(SourceUp, "Pod/shop"), (SourceDown, "Pod")]
 
 
+async def test_a_permission_that_is_given_is_used(server: ApiServer) -> None:
+    """Once the cluster may be listed, what was refused is heard as a whole, and the narrower refusal is no longer told."""
+    server.refusals |= {"pods": 403, "pods/shop": 403}
+    server.put("pods", "theirs", "bank")
+    session = Session("test")
+    source = KubernetesSource(Access(server=server.url, namespace="shop", near=True), kinds=(POD,))
+    listed = asyncio.Event()
+    session.on_change(lambda: listed.set() if any(s.listed for s in session.state.sources.values()) else None)
+    running = asyncio.create_task(session.run(merge([source])))
+    try:
+        await server.until_asked_for("pods", 2)
+        server.refusals.clear()
+        await asyncio.wait_for(listed.wait(), permissions.PATIENCE_S)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+    assert {scope: source.up for (_, scope), source in session.state.sources.items()} == {"Pod": True}
+
+
 @pytest.mark.parametrize("printing", [print_changes, print_once])
 async def test_who_may_read_nothing_is_told_so_at_once(
     printing: "type[object]", capsys: pytest.CaptureFixture[str]
