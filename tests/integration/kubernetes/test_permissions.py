@@ -117,7 +117,7 @@ async def test_a_permission_that_is_given_is_used(server: ApiServer) -> None:
     running = asyncio.create_task(session.run(merge([source])))
     try:
         await server.until_asked_for("pods", 2)
-        server.refusals.clear()
+        del server.refusals["pods"]
         await asyncio.wait_for(listed.wait(), permissions.PATIENCE_S)
     finally:
         running.cancel()
