@@ -16,6 +16,10 @@ from csitrace.model.times import parse_rfc3339
 
 SANDBOX_READY = "PodReadyToStartContainers"
 
+NOT_YET_RELATED = "no relationship found between node"
+"""The node authorizer's refusal to a kubelet. Of a pod that has just been bound it only says that the authorizer's graph is
+behind; seen on a busy cluster, gone at the next try."""
+
 
 def kubelet_saw_pod(ctx: Context) -> Testimony | None:
     pod = ctx.pod
@@ -67,6 +71,10 @@ def publish_claimed(ctx: Context) -> Testimony | None:
     failed = ctx.last_event(MOUNT_FAILURES, *STAGE_PREFIXES, *PUBLISH_PREFIXES)
     if failed is None or not failed.event.message.startswith(PUBLISH_PREFIXES):
         return None
+    if NOT_YET_RELATED in failed.event.message:
+        return moving(
+            "kubelet asked before the API server knew the pod for its own; it tries again", failed.seq
+        )
     return complaint(failed, "NodePublishVolume")
 
 

@@ -5,6 +5,9 @@ from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed.words import claims, complaint, moving, pending, use_seq
 
+PV_CONTROLLER = "persistentvolume-controller"
+"""Who complains of a class that is not there; all other Events of provisioning are the provisioner's."""
+
 
 def provisioner_named(ctx: Context) -> Testimony | None:
     if ctx.claim is None:
@@ -14,9 +17,11 @@ def provisioner_named(ctx: Context) -> Testimony | None:
     if provisioner:
         return claims(f"{provisioner} is to act", ctx.volume.claim_seq)
     refused = ctx.last_event(("ProvisioningFailed", "FailedBinding"))
-    if refused is not None:
+    if refused is None:
+        return pending("no provisioner named on the claim")
+    if refused.event.component == PV_CONTROLLER:
         return complaint(refused)
-    return pending("no provisioner named on the claim")
+    return claims("the provisioner has spoken", refused.seq)  # its Event came in before the claim's change
 
 
 def volume_created_claimed(ctx: Context) -> Testimony | None:

@@ -1,6 +1,7 @@
 """Verdicts where the road is not straight: who holds the volume, and what is said of it."""
 
 import pytest
+from msgspec.structs import replace
 
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.row import volume_row
@@ -9,6 +10,7 @@ from csitrace.lifecycle.views import Severity
 from csitrace.model import events
 from csitrace.model.events import Witness
 from csitrace.model.fuse import BUCKETS, DaemonStatus, OpCount
+from csitrace.model.kubernetes import EventSource
 from csitrace.model.times import SECOND
 from tests.story import (
     DRIVER,
@@ -329,3 +331,22 @@ def test_a_kept_pv_was_not_provisioned_for_the_claim_that_gets_it_next() -> None
         StepStatus.NOT_APPLICABLE,
         StepStatus.DONE,
     )
+
+
+def test_an_authorizer_that_is_behind_is_no_failure() -> None:
+    """Kubelet is refused the claim of a pod that was bound just now: it tries again, and only time makes that stuck."""
+    story = story_at("9")
+    told = "Unable to attach or mount volumes: unmounted volumes=[data], failed to process volumes=[data]: "
+    told += "persistentvolumeclaims \"data\" is forbidden: no relationship found between node 'n1' and this object"
+    story.put(happened("FailedMount", told, pod(NODE)))
+    statuses = {view.step_id: view.status for view in ladder(story.state, story.volume, story.volume.uses[0])}
+    assert statuses["16b"] is StepStatus.MOVING
+
+
+def test_a_provisioner_that_has_spoken_was_named() -> None:
+    """Its Event may come in before the claim's annotation: step 5 has not failed, step 6 has."""
+    story = Story().hear_everyone().put(storage_class("Immediate")).put(csi_driver()).put(claim())
+    refused = happened("ProvisioningFailed", "CSI driver does not support clone operations", claim())
+    story.put(replace(refused, source=EventSource(component="ref.csitrace.dev_node-1_4711")))
+    word = story.verdict()
+    assert (word.step_id, word.severity) == ("6", Severity.STUCK)
