@@ -64,6 +64,7 @@ async def _demo(sandbox: "Sandbox", arguments: argparse.Namespace) -> int:
     from csitrace.lab.demo import running_lab
     from csitrace.sources.kubernetes.config import ConnectionOptions
     from csitrace.sources.kubernetes.source import KubernetesSource
+    from csitrace.tui.hints import DEMO_HINTS
 
     async with running_lab(sandbox, arguments.scenario) as lab:
         cluster = await KubernetesSource.open(ConnectionOptions(kubeconfig=lab.ready.kubeconfig))
@@ -72,4 +73,5 @@ async def _demo(sandbox: "Sandbox", arguments: argparse.Namespace) -> int:
             *local_sources([(node.kubelet_root, node.name) for node in lab.ready.nodes], []),
         ]
         title = f"demo {arguments.scenario}" + (f" ({sandbox.missing})" if sandbox.missing else "")
-        return await show(Session(title), sources, arguments.output, arguments.filter)
+        hint = DEMO_HINTS[arguments.scenario]
+        return await show(Session(title), sources, arguments.output, arguments.filter, hint)

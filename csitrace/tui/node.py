@@ -103,7 +103,7 @@ def daemon_lines(view: NodeView, width: int) -> list[Line]:
         return []
     name_width = min(max(len(daemon.volume) for daemon in view.daemons), max(width // 3, 20))
     heading = f" {'FUSE DAEMONS':<{name_width + 4}}{'PID':>8}  {'WAIT':>4}  {'STATE':<10} "
-    lines = [line((heading, Tone.TITLE), ("POD, OR WHAT IS WRONG", Tone.TITLE))]
+    lines = [line((heading, Tone.TITLE), ("POD, AND WHAT IS WRONG", Tone.TITLE))]
     if not view.kernel:
         lines.append(line((" ? as last told: nobody tells of them now", Tone.UNKNOWN)))
     return [*lines, *(_daemon(daemon, name_width, width, bool(view.kernel)) for daemon in view.daemons)]
@@ -116,8 +116,6 @@ def _daemon(daemon: Daemon, name_width: int, width: int, heard: bool) -> Line:
     )
     waiting = "?" if daemon.waiting is None else f"{daemon.waiting}"
     state = "gone" if daemon.ended else PROCESS_STATES.get(daemon.state, "?")
-    pod = f"pod {daemon.pod}" if daemon.pod else ""
-    said = (daemon.trouble, Tone.BAD) if daemon.trouble else (pod, Tone.DIM)
-    return fit(
-        line(" ", sign, " ", name, f"  {daemon.pid or '?':>8}  {waiting:>4}  {state:<10.10} ", said), width
-    )
+    where = (f"{daemon.pod}  " if daemon.pod else "", Tone.DIM)
+    told = f"  {daemon.pid or '?':>8}  {waiting:>4}  {state:<10.10} "
+    return fit(line(" ", sign, " ", name, told, where, (daemon.trouble, Tone.BAD)), width)

@@ -75,7 +75,7 @@ COLUMNS: tuple[Column[VolumeRow], ...] = (
     Column(" ".join(PHASE_LETTERS), _phases, 7, 7),
     Column("STEP", _step, 14, 20, weight=1),
     Column("FOR", _for, 6, 6, right=True, ticks=True),
-    Column("NODE", _node, 4, 9, priority=2),
+    Column("NODE", _node, 4, 10, priority=2, weight=1),
     Column("POD", _pod, 8, 9, priority=3, weight=1),
     Column("OPS/s", _ops, 5, 6, priority=4, right=True),
     Column("p99", _p99, 5, 6, priority=5, right=True),

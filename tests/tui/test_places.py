@@ -1,22 +1,34 @@
 """Drivers and nodes: their lists and details, the ways between them and volumes, the past, and what is not known."""
 
 import pytest
+from msgspec.structs import replace
 
+from csitrace.lab.scenarios import SCENARIOS
 from csitrace.model import events, kinds
 from csitrace.model.events import Witness
 from csitrace.model.fuse import DaemonStatus
+from csitrace.model.kubernetes import (
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    ContainerStatus,
+)
+from csitrace.model.times import SECOND
 from csitrace.tui.app import CsitraceApp
 from csitrace.tui.driver import DriverScreen
 from csitrace.tui.drivers import DriversScreen
+from csitrace.tui.header import folded
+from csitrace.tui.hints import DEMO_HINTS
 from csitrace.tui.node import NodeScreen
 from csitrace.tui.nodes import NodesScreen
+from csitrace.tui.panes import EventsPane
 from csitrace.tui.volume import VolumeScreen
 from csitrace.tui.volumes import VolumesScreen
 from tests import fleet
 from tests.fleet import ATTACHER_LEASE, lease
-from tests.story import DRIVER, Story
+from tests.story import DRIVER, HANDLE, NODE, Story
 from tests.tui.conftest import Run, screen_text, settle
-from tests.tui.sessions import session
+from tests.tui.sessions import CONNECTION, busy_fuse, hung_fuse, session
 from tests.tui.test_pictures import LARGE, SMALL, Compare, pressing
 
 
@@ -248,3 +260,82 @@ async def test_nodes_beyond_the_screen_are_not_drawn(run: Run) -> None:
         assert isinstance(app.screen, NodesScreen)
         assert len(app.screen.table.rows) == 501  # and n1, whose kernel is heard
         assert app.screen.table.lines_drawn < 100
+
+
+def test_every_scenario_of_the_demo_has_a_hint() -> None:
+    """The line that says what to look at is there for each scenario, and fits a small terminal."""
+    assert set(DEMO_HINTS) == set(SCENARIOS)
+    assert all(len(hint) < 80 for hint in DEMO_HINTS.values())
+
+
+async def test_the_hint_gives_way_to_a_filter(run: Run) -> None:
+    """What the demo shows is said over the list, until the list is filtered."""
+    app = CsitraceApp(session(fleet.fleet()), hint=DEMO_HINTS["shared"])
+    async with app.run_test(size=SMALL) as pilot:
+        await settle(pilot, app)
+        assert DEMO_HINTS["shared"] in screen_text(app)
+        await pilot.press("slash", *"orders", "enter")
+        await settle(pilot, app)
+        assert DEMO_HINTS["shared"] not in screen_text(app)
+
+
+async def test_fuse_counts_of_a_volume_at_work_are_one_line(run: Run) -> None:
+    """Twenty counts in a row are one fact with their sum; evidence that lies within it puts the cursor there."""
+    told = busy_fuse()
+    async with run(session(told), LARGE) as (app, pilot):
+        await pilot.press("enter", "5")
+        await settle(pilot, app)
+        pane = app.screen.query_one(EventsPane)
+        counts = [event for event in pane.target().rows if isinstance(event.body, events.FuseCounted)]
+        seqs = [event.seq for event in told.events if isinstance(event.body, events.FuseCounted)]
+        assert [event.seq for event in counts] == seqs[:1]
+        assert counts[0].body.interval_ns == 20 * SECOND  # type: ignore[union-attr]  # a FuseCounted
+        pane.go_to(seqs[7])
+        await settle(pilot, app)
+        row = pane.target().row
+        assert row is not None
+        assert row.seq == seqs[0]
+
+
+async def test_a_hang_is_an_open_bar_in_the_waterfall(run: Run) -> None:
+    """While a daemon leaves requests unanswered, Why shows since when as a span that has no end."""
+    async with run(session(hung_fuse(), later=8), LARGE) as (app, pilot):
+        await pilot.press("enter")
+        await settle(pilot, app)
+        bar = next(text for text in screen_text(app).splitlines() if "FUSE hang" in text)
+        assert "◐" in bar
+        assert "8s" in bar
+
+
+async def test_the_pod_of_a_daemon_is_shown_with_its_end(run: Run) -> None:
+    """FUSE names the pod that the daemon runs in, how it fares, how often it was started again and how it last ended."""
+    told = busy_fuse()
+    died = ContainerStateTerminated(reason="OOMKilled", exit_code=137, finished_at=told.time())
+    status = ContainerStatus(
+        name="fuse", restart_count=2, state=ContainerState(running=ContainerStateRunning()),
+        last_state=ContainerState(terminated=died),
+    )  # fmt: skip
+    pod = fleet.driver_pod("fuse-data", NODE, "fuse")
+    told.put(
+        type(pod)(
+            metadata=pod.metadata, spec=pod.spec, status=replace(pod.status, container_statuses=(status,))
+        )
+    )
+    daemon = DaemonStatus(pid=4321, name="driver_ref.fs", state="S", pod_uid=pod.uid)
+    told.tell(
+        events.FuseObserved(node_name=NODE, connection=CONNECTION, volume_id=HANDLE, waiting=0, daemon=daemon)
+    )
+    async with run(session(told), LARGE) as (app, pilot):
+        await pilot.press("enter", "4")
+        await settle(pilot, app)
+        line = next(text for text in screen_text(app).splitlines() if "fuse-data" in text)
+        assert "2 restarts, last exit: OOMKilled, exit code 137" in line
+
+
+def test_scopes_of_one_reason_are_one_line() -> None:
+    """An API server that cannot be reached is told once, with the number of what is not heard for it."""
+    problems = [f"{kind.name}: connection refused" for kind in kinds.KINDS] + ["Lease/x: may not list"]
+    assert folded(problems) == [
+        "PersistentVolumeClaim and 9 more: connection refused",
+        "Lease/x: may not list",
+    ]
