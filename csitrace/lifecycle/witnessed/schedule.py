@@ -1,5 +1,7 @@
 """Steps 1 to 4: the pod, its node, and the node's name on the claim."""
 
+from collections.abc import Iterator
+
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
@@ -54,7 +56,7 @@ def node_chosen(ctx: Context) -> Testimony | None:
     condition = ctx.condition("PodScheduled")
     if selected and not was_chosen_for_another(ctx):
         return claims(selected, ctx.volume.claim_seq)
-    for said, meaning in TRIED_TOO_EARLY.items():
+    for said, meaning in _tried_too_early(ctx):
         if condition is not None and said in condition.message:
             return moving(f"tried before {meaning}; the scheduler tries again", use_seq(ctx))
     if condition is not None and condition.status == "False":
@@ -66,6 +68,13 @@ def node_chosen(ctx: Context) -> Testimony | None:
             use_seq(ctx),
         )
     return pending("no node chosen")
+
+
+def _tried_too_early(ctx: Context) -> Iterator[tuple[str, str]]:
+    """A claim that is there can be missed by a scheduler whose watch of claims is a little behind that of pods."""
+    yield from TRIED_TOO_EARLY.items()
+    if ctx.claim is not None:
+        yield f'persistentvolumeclaim "{ctx.claim.name}" not found', "it knew of the claim"
 
 
 def was_chosen_for_another(ctx: Context) -> bool:
