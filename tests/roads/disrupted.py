@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from csitrace.lifecycle import index
-from csitrace.lifecycle.state import State
+from csitrace.lifecycle.state import State, Volume
 from csitrace.model.events import Witness
 from csitrace.model.kubernetes import CSINode, CSINodeDriver
 from tests.cluster.harness.storage import DRIVER_NAME
@@ -92,6 +92,7 @@ async def api_server_restarted(t: Traveller) -> None:
     volume = await t.moment("bound", done="1 5-8", na="4", waits=("2", "scheduler"))
     await t.fault("NodeStageVolume", "hang", volume.volume_id)
     await t.apply(t.pod("pod", ("data",), script=WRITING))
+    await t.until("kubelet has asked", lambda s: _is_asked(s, volume, "NodeStageVolume"))
     await t.moment("staging hangs", done="1-3 5-15", na="4", moving="16a", waits=("16a", "kubelet"))
     await t.part("kill", "kube-apiserver")
     await t.until("Kubernetes is silent", lambda s: not _is_up(s, Witness.KUBERNETES, "Pod"))
@@ -203,6 +204,10 @@ def _preferring(node: str) -> object:
     terms = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
     preferred = [{"weight": 100, "preference": terms}]
     return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
+def _is_asked(state: State, volume: Volume, method: str) -> bool:
+    return any(call.method == method and call.in_flight for call in state.volumes[volume.key].calls)
 
 
 def _scope(t: Traveller) -> str:

@@ -49,7 +49,7 @@ async def deployment_moves(t: Traveller) -> None:
 )
 async def deployment_blocked(t: Traveller) -> None:
     """A rolling update that keeps the old pod until the new one is ready never ends with a ReadWriteOnce volume: the new pod
-    waits for an attachment that is refused while the old one has it. The old pod deleted, the volume moves."""
+    waits for an attachment that is refused while the old one has it. Told to let the old pod go first, it moves."""
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     await t.apply(claim("data", WAITING), deployment(t, t.nodes[0], strategy))
     first = await new_pod(t)
@@ -65,7 +65,7 @@ async def deployment_blocked(t: Traveller) -> None:
         severity=Severity.STUCK,
     )
     await t.moment("refused", pod=first, done="1-17")
-    await t.delete(f"pod/{first}")
+    await t.patch("deployment/app", {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
     await t.moment("on the second node", pod=second, done="1-17", waits=IN_USE)
     await t.delete("deployment/app", "persistentvolumeclaim/data")
     await t.moment("gone", pod=second, done="1-17 b1-b13", waits=GONE)
