@@ -44,7 +44,7 @@ async def hear(arguments: argparse.Namespace) -> Hearing:
     )
     local = local_sources(nodes, arguments.feed)
     sources: list[Source] = [cluster, *local, *agent_sources(cluster, local, arguments)]
-    return Hearing(Session(arguments.context or cluster.name), sources, wanted)
+    return Hearing(Session(cluster.title), sources, wanted)
 
 
 def agent_sources(

@@ -13,7 +13,7 @@ import importlib
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,7 @@ class _Selection:
     user: dict[str, Any]
     user_path: str
     user_name: str
+    context_name: str
     namespace: str
     merger: Any
 
@@ -134,6 +135,7 @@ def _select(options: ConnectionOptions) -> _Selection | None:
         user=(user.value.get("user") or {}) if user else {},
         user_path=user.path if user else "",
         user_name=user_name,
+        context_name=context_name,
         namespace=options.namespace or context.get("namespace") or "default",
         merger=merger,
     )
@@ -210,7 +212,7 @@ def _authenticate(options: ConnectionOptions, selection: _Selection, user: dict[
             raise ConfigError(
                 f'the credentials of user "{selection.user_name}" cannot be used ({kind}): log in again'
             ) from None
-        return build_access(
+        access = build_access(
             configuration,
             namespace=selection.namespace,
             as_user=options.as_user or str(user.get("as") or ""),
@@ -218,6 +220,7 @@ def _authenticate(options: ConnectionOptions, selection: _Selection, user: dict[
             as_uid=options.as_uid or ("" if options.as_user else str(user.get("as-uid") or "")),
             request_timeout_ns=options.request_timeout_ns,
         )
+        return replace(access, context=selection.context_name)
 
 
 def _in_cluster(options: ConnectionOptions) -> Access:

@@ -75,6 +75,11 @@ class KubernetesSource:
     def name(self) -> str:
         return self._access.server
 
+    @property
+    def title(self) -> str:
+        """What people call the cluster: the context, or else the server."""
+        return self._access.context or self._access.server
+
     def connection(self) -> Connection:
         """Another client of the same server, as the same user, to be entered."""
         return Connection(self._access, self._renew)
