@@ -131,7 +131,7 @@ class Driver:
         # Socket paths are short of room, so the node has a short name here.
         own = hashlib.sha256(settings.node_id.encode()).hexdigest()[:8]
         launcher: Launcher = (
-            PodLauncher(plugin / "fuse")
+            PodLauncher(settings.driver_name, plugin / "fuse")
             if settings.launcher == "pod"
             else ProcessLauncher(settings.state_dir / "run" / own, settings.state_dir / "logs")
         )

@@ -133,7 +133,7 @@ def _make_way(mountpoint: str) -> None:
         while mounts.connection_at(mountpoint) is not None:
             mounts.detach(mountpoint)
         if not os.path.lexists(mountpoint):
-            os.mkdir(mountpoint, 0o755)
+            os.makedirs(mountpoint, 0o755)
     except OSError as error:
         raise StartError(f"cannot take over {mountpoint}: {error}") from None
 

@@ -227,7 +227,10 @@ class PodKeeper:
         """Create what is missing, remove what is too much or has ended. The volume's lock is held. Raises RefusedError."""
         wanted = {} if volume is None else volume.attachments
         for pod in self._of_volume(volume_id):
-            if status.place_of(pod)[1] not in wanted or status.has_ended(pod) or status.is_leaving(pod):
+            unfit = status.has_ended(pod) or (
+                not status.runs(pod) and status.image_of(pod) != self._template.image
+            )
+            if unfit or status.is_leaving(pod) or status.place_of(pod)[1] not in wanted:
                 await self._remove(pod)
         for node_id in wanted:
             name = spec.name(self._template.driver_name, volume_id, node_id)

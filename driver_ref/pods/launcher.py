@@ -20,8 +20,9 @@ class PodLauncher:
 
     restarts = True
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, driver_name: str, directory: Path) -> None:
         """`directory`: what holds the shared directories, on this host. Raises UsageError for too long a path."""
+        self._driver_name = driver_name
         self._directory = directory
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         require_socket_room(self._socket("any"), "--kubelet-dir")
@@ -50,7 +51,8 @@ class PodLauncher:
 
     async def show(self, daemon: Daemon, path: str) -> None:
         """See launcher.Launcher."""
-        source = str(self._directory / spec.key(daemon.hello.volume_id) / spec.MOUNTPOINT)
+        volume_id = daemon.hello.volume_id
+        source = str(self._directory / spec.key(volume_id) / spec.mountpoint(self._driver_name, volume_id))
         found = mounts.mounted_at(source)
         if not found or not found[-1].is_fuse or found[-1].minor != daemon.hello.connection:
             raise DaemonError(
@@ -85,10 +87,17 @@ def _listens(path: Path) -> bool:
 
 
 def _remove(directory: Path) -> None:
-    """Take away what a pod that is gone has left."""
-    mounts.unmount_lazily(str(directory / spec.MOUNTPOINT))
-    (directory / spec.SOCKET).unlink(missing_ok=True)
+    """Take away what a pod that is gone has left: nothing but its socket, empty directories, and mounts without a daemon."""
+    below = [
+        mount.mount_point
+        for mount in mounts.mount_table()
+        if Path(mount.mount_point).is_relative_to(directory)
+    ]
+    for path in reversed(below):
+        mounts.unmount_lazily(path)
     with suppress(OSError):  # a pod that comes just now keeps its directory
-        for left in (directory / spec.MOUNTPOINT, directory):
-            if left.is_dir():
-                os.rmdir(left)
+        for place, _, files in os.walk(directory, topdown=False):
+            for name in files:
+                if name == spec.SOCKET:
+                    os.unlink(os.path.join(place, name))
+            os.rmdir(place)

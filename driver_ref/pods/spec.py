@@ -16,8 +16,8 @@ CONTAINER = "fuse"
 SHARED, DATA = "/fuse", "/data"
 """Where the container has the directory that it shares with the node plugin, and the volume's bytes."""
 
-MOUNTPOINT, SOCKET = "mnt", "sock"
-"""In the shared directory: the mount point, and the control socket. Short: a socket's path has 107 bytes."""
+SOCKET = "sock"
+"""In the shared directory: the control socket. Short: a socket's path has 107 bytes."""
 
 CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "mknod", "setfcap", "sys_admin")
 """mount(2), umount(2) and trusted attributes need SYS_ADMIN; the others do what a workload's root may do to its files."""
@@ -53,6 +53,16 @@ class Place:
 def key(volume_id: str) -> str:
     """The name of the volume's directory among those that a node's FUSE pods share with the plugin."""
     return hashlib.sha256(volume_id.encode()).hexdigest()[:12]
+
+
+def mountpoint(driver_name: str, volume_id: str) -> str:
+    """Where the pod mounts, in the shared directory.
+
+    Before kubelet has a volume unstaged it wants no other mount of the same file system on the host, for somebody might use it.
+    It passes over paths that hold what the staging path has from `/plugins/kubernetes.io/` on (since 1.24: driver, SHA-256
+    of the volume's handle), taking them for its own seen through another mount. This is such a path.
+    """
+    return f"plugins/kubernetes.io/csi/{driver_name}/{hashlib.sha256(volume_id.encode()).hexdigest()}/globalmount"
 
 
 def name(driver_name: str, volume_id: str, node_id: str) -> str:
@@ -114,7 +124,7 @@ def manifest(template: Template, place: Place) -> dict[str, Any]:
                         "driver_ref.fs",
                         f"--volume-id={place.volume_id}",
                         f"--source={DATA}",
-                        f"--mountpoint={SHARED}/{MOUNTPOINT}",
+                        f"--mountpoint={SHARED}/{mountpoint(template.driver_name, place.volume_id)}",
                         f"--control={SHARED}/{SOCKET}",
                         f"--size={place.size}",
                         "--succeed",

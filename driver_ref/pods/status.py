@@ -27,6 +27,11 @@ def place_of(pod: Pod) -> tuple[str, str]:
     return str(annotations.get(VOLUME_ANNOTATION, "")), str(annotations.get(NODE_ANNOTATION, ""))
 
 
+def image_of(pod: Pod) -> str:
+    """What its daemon was to be made of."""
+    return next((str(one["image"]) for one in pod["spec"]["containers"] if one["name"] == CONTAINER), "")
+
+
 def is_leaving(pod: Pod) -> bool:
     """Whether it was told to end."""
     return "deletionTimestamp" in pod["metadata"]

@@ -79,6 +79,29 @@ class FusePods:
             )
         self.kubectl.wait("condition=Available", "deployment/controller")
 
+    def set_image(self, image: str) -> None:
+        """Have the driver make its FUSE pods of another image from now on."""
+        path = "/spec/template/spec/containers/0/args"
+        deployment = self.kubectl.get("deployment/controller")
+        arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+        wanted = [f"--fuse-image={image}" if one.startswith("--fuse-image=") else one for one in arguments]
+        patch = [{"op": "replace", "path": path, "value": wanted}]
+        self.kubectl("patch", "deployment/controller", "--type=json", f"--patch={json.dumps(patch)}")
+        self._release_leases()
+        self.kubectl("rollout", "status", "deployment/controller", "--timeout=100s", timeout_s=110)
+
+    def restart_driver(self) -> None:
+        """Replace every pod of the driver, controller and nodes, and wait until the new ones are there."""
+        self.kubectl("delete", "pods", "--all", "--grace-period=5", timeout_s=100)
+        self._release_leases()
+        self.kubectl("rollout", "status", "deployment/controller", "--timeout=100s", timeout_s=110)
+        for node in self.cluster.nodes:
+            self.kubectl("rollout", "status", f"daemonset/node-{node.name}", "--timeout=100s", timeout_s=110)
+
+    def _release_leases(self) -> None:
+        """A sidecar that was killed would hold up its successor for 15 seconds."""
+        self.kubectl("delete", "leases", "--all")
+
     def down(self) -> None:
         """Take everything of it away again. Volumes must be gone before."""
         kubectl = self.cluster.kubectl()
