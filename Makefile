@@ -12,7 +12,7 @@ DEBIAN_CLUSTER := $(shell cat tests/cluster/packages.txt 2>/dev/null)
 DEBIAN_IMAGE := mmdebstrap
 DEBIAN_SCREENSHOTS := librsvg2-bin fonts-dejavu-core
 
-.PHONY: help demo test check format image cluster-up cluster-down test-cluster sanity krew bench screenshots proto venv clean
+.PHONY: help demo test check format image cluster-up cluster-down test-cluster fuse-rounds sanity krew bench screenshots proto venv clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,10 @@ cluster-down: $(VENV)/.ready ## end it, and leave nothing behind
 test-cluster: $(VENV)/.ready ## the tests on a real Kubernetes (CSITRACE_TEST_KUBECONFIG for one of your own)
 	$(call need,$(DEBIAN_CLUSTER))
 	@$(PYTHON) -m pytest -m cluster tests/cluster $(ARGS)
+
+fuse-rounds: $(VENV)/.ready ## fifty rounds of a volume with its FUSE daemon in a pod, killed each time: nothing may leak
+	$(call need,$(DEBIAN_CLUSTER))
+	@CSITRACE_FUSE_ROUNDS=50 $(PYTHON) -m pytest -m cluster tests/cluster/test_fuse_pods.py -k rounds $(ARGS)
 
 sanity: $(VENV)/.ready ## csi-sanity, whole, against driver_ref
 	@$(PYTHON) tools/sanity.py
