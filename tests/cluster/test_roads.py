@@ -8,6 +8,7 @@ from tests.cluster.conftest import Target
 from tests.roads.abreast import Abreast
 from tests.roads.catalogue import CALM_ON_CLUSTER
 from tests.roads.on_cluster import on_cluster
+from tests.roads.plugin import note
 from tests.roads.road import Road
 
 _LONGEST_S = 900
@@ -28,6 +29,6 @@ def walking(target: Target, request: pytest.FixtureRequest) -> Iterator[Abreast]
 
 @pytest.mark.timeout(_LONGEST_S)
 @pytest.mark.parametrize("road", CALM_ON_CLUSTER, ids=lambda road: road.name)
-def test_road_on_the_cluster(walking: Abreast, road: Road) -> None:
+def test_road_on_the_cluster(walking: Abreast, road: Road, request: pytest.FixtureRequest) -> None:
     """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
-    walking.result(road)
+    note(request.config, walking.result(road))

@@ -1,6 +1,6 @@
 """How a claim comes to its volume: made for it, found for it, named by it; kept after it, and given to another."""
 
-from csitrace.lifecycle.state import Volume
+from csitrace.lifecycle.state import State, Volume
 from csitrace.lifecycle.views import Severity
 from tests.roads.expected import GONE, IN_USE
 from tests.roads.manifests import DRIVER, IMMEDIATE, WAITING, WRITING, Object, claim
@@ -82,7 +82,8 @@ async def written_pv(t: Traveller, name: str, storage_class: str = "") -> Object
 async def retain(t: Traveller) -> None:
     """With its claim the volume is released and stays; its claim reference taken away, another claim gets the same volume with
     what is in it; nothing was provisioned for that one."""
-    pv = pv_name(await bound(t))
+    await bound(t)
+    pv = await pv_name(t)
     await t.patch(f"persistentvolume/{pv}", {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
     await t.apply(t.pod("pod", ("data",), script=WRITING))
     await t.moment("in use", done="1-3 5-17", na="4", waits=IN_USE)
@@ -97,7 +98,7 @@ async def retain(t: Traveller) -> None:
     await t.moment("in use again", of="again", pod="second", done="1-3 6-17", na="4-5", waits=IN_USE)
     await t.patch(f"persistentvolume/{pv}", {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
     await t.delete("pod/second", "persistentvolumeclaim/again")
-    await t.moment("gone", of="again", done="1-3 6-17 b1-b13", na="4-5", waits=GONE)
+    await t.moment("gone", of="again", done="1-3 7-17 b1-b13", na="4-6", waits=GONE)
 
 
 @road("expansion", "A claim that grows while its pod runs")
@@ -164,9 +165,14 @@ async def bound(t: Traveller, name: str = "data", **more: str) -> Volume:
     return await t.moment("bound, no pod", of=name, done="1 5-8", na="4", waits=("2", "scheduler"))
 
 
-def pv_name(volume: Volume) -> str:
-    assert volume.pv is not None
-    return volume.pv.name
+async def pv_name(t: Traveller, of: str = "data") -> str:
+    """The name of a bound claim's PV; the claim may be heard to be bound before the PV is heard of."""
+
+    def named(state: State) -> str:
+        volume = t.find(of, state)
+        return volume.pv.name if volume is not None and volume.pv is not None else ""
+
+    return await t.until("its PV is seen", named)
 
 
 def _called(volume: Volume | None, method: str) -> bool:

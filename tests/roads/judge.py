@@ -51,13 +51,13 @@ class Judge:
             volume = after.volumes.get(key)
             if volume is not None and self.concerns(volume):
                 self.volumes[key] = volume
-                self._heard_at[key] = event.observed_at
                 if isinstance(event.body, FuseCounted | FuseOpSampled):  # many, and they tell of no step
                     continue
                 self._prove(volume, None)
                 for use in {id(use): use for use in (*volume.uses, standing(after, volume).use)}.values():
                     self._check_steps(after, volume, use, event)
                 self._check_word(after, volume, event)
+                self._heard_at[key] = event.observed_at
         self._check_anomalies(after)
 
     def concerns(self, volume: Volume) -> bool:
