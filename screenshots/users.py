@@ -2,8 +2,8 @@
 
     KUBECONFIG=… python screenshots/users.py
 
-It makes the namespaces `shop` and `bank` with volumes, one of which cannot be provisioned, and a user who may read everything, one
-who may read `shop` alone, and one without any right; at the end all of it is deleted again.
+It makes the namespaces `shop` and `bank` with volumes, one of which cannot be provisioned, and a user who may read everything,
+one who may read `shop` alone, and one without any right; at the end all of it is deleted again.
 """
 
 import asyncio
@@ -83,23 +83,22 @@ async def picture(user: str, *flags: str) -> str:
     arguments = build_parser("kubectl csitrace").parse_args(["watch", "--no-agents", "--as", user, *flags])
     heard = await hear(arguments)
     running = asyncio.ensure_future(taking_in(heard.session, heard.sources)())
-    app = CsitraceApp(SessionView(heard.session), None, heard.wanted)
     try:
-        async with app.run_test(size=SMALL) as pilot, asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not running.done() and not (has_begun(heard.session.state) and _is_stuck(heard.session)):
-                await pilot.pause(0.1)
-            if running.done():
-                running.result()
-            await painted(app, pilot)
-            return app.export_screenshot(title=f"kubectl csitrace watch --as {user}")
+                await asyncio.wait({running}, timeout=0.2)
+        if running.done():
+            running.result()
     except NotAllowedError as error:
-        return typed(
-            f"$ kubectl csitrace watch --as {user}\nkubectl csitrace: {error}\n$ echo $?\n{error.exit_code}",
-            user,
-        )
+        said = f"kubectl csitrace: {error}\n$ echo $?\n{error.exit_code}"
+        return typed(f"$ kubectl csitrace watch --as {user}\n{said}", user)
     finally:
         running.cancel()
         await asyncio.wait({running})
+    app = CsitraceApp(SessionView(heard.session), None, heard.wanted)
+    async with app.run_test(size=SMALL) as pilot:
+        await painted(app, pilot)
+        return app.export_screenshot(title=f"kubectl csitrace watch --as {user}")
 
 
 def _is_stuck(session: Any) -> bool:

@@ -15,9 +15,9 @@ class Access:
     """How to reach an API server, and as whom, until the server refuses the token.
 
     `server`: base URL, possibly with a path; `context`: its name, where one was chosen; `namespace`: the context's;
-    `authorization`: the header's value, empty where a client certificate in `tls` says who asks; `server_name`: the name to expect
-    in the server's certificate instead of the URL's host; `near`: the network costs less than compressing for it would (loopback,
-    or inside the cluster).
+    `authorization`: the header's value, empty where a client certificate in `tls` says who asks; `server_name`: the name to
+    expect in the server's certificate instead of the URL's host; `near`: the network costs less than compressing for it would
+    (loopback, or inside the cluster).
     """
 
     server: str
