@@ -129,7 +129,7 @@ def _with_proofs(ctx: Context, steps: Sequence[Step], views: Sequence[StepView])
     for step, view in reversed(list(zip(steps, views, strict=True))):
         if view.status not in SETTLED:
             proof = next((p for p in step.proved_by if p in done), "")
-            if proof and not step.doubt(ctx):
+            if proof and not step.doubt(ctx) and not _still_mounted(view):
                 done.add(step.id)
                 view = replace(
                     view,
@@ -143,6 +143,12 @@ def _with_proofs(ctx: Context, steps: Sequence[Step], views: Sequence[StepView])
                 view = replace(view, passed=True)
         proved.append(view)
     return tuple(reversed(proved))
+
+
+def _still_mounted(view: StepView) -> bool:
+    """The kernel names a mount that is there: that a pod or an attachment was deleted by force proves nothing of it."""
+    told = view.testimonies.get(Witness.KERNEL)
+    return view.stage == BACK and told is not None and told.status is StepStatus.PENDING and told.seq > 0
 
 
 def _with_holder(views: Sequence[StepView], order: Sequence[str]) -> tuple[StepView, ...]:

@@ -99,6 +99,18 @@ def _stage_doubt(ctx: Context) -> str:
     return f"{silence}; the driver may have nothing to stage" if ctx.stages_nothing is None else ""
 
 
+def _unpublish_doubt(ctx: Context) -> str:
+    """A pod's object can be deleted by force while its node is silent: then nobody there has unmounted anything."""
+    silent = ctx.kernel_silence
+    ready = (
+        next((c for c in ctx.node.status.conditions if c.type == "Ready"), None)
+        if ctx.node is not None
+        else None
+    )
+    not_ready = ready is not None and ready.status != "True"
+    return f"node {ctx.node_name} is not ready, and {silent}" if not_ready and silent else ""
+
+
 def _still_used_here(ctx: Context) -> str:
     return "another pod on the node uses it" if ctx.other_pods_on_node else ""
 
@@ -249,7 +261,7 @@ BACKWARD: tuple[Step, ...] = (
     Step(
         "b3", BACK, "NodeUnpublishVolume", f"{_KUBELET} → driver",
         {D: call_answered("NodeUnpublishVolume", "NodePublishVolume", target=True), N: back.publish_unmounted},
-        (), "the pod's mount to be taken away", (N, D), proved_by=("b4", "b5"),
+        (), "the pod's mount to be taken away", (N, D), proved_by=("b4", "b5"), doubt=_unpublish_doubt,
     ),
     Step(
         "b4", BACK, "pod deleted", _KUBELET, {K: back.pod_deleted}, (_POD,),

@@ -3,7 +3,10 @@
 from msgspec.structs import replace
 
 from csitrace.lifecycle.elsewhere import FORCE_DETACH_NS
+from csitrace.lifecycle.ladder import way_back
+from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Severity
+from csitrace.model.events import SourceDown, Witness
 from csitrace.model.kubernetes import Condition, CSINode, CSINodeSpec, Node, NodeSpec, NodeStatus, Taint
 from csitrace.model.times import format_rfc3339
 from tests.story import (
@@ -131,3 +134,18 @@ def test_a_pod_where_the_driver_is_not_registered_waits_for_its_node_plugin() ->
     word = story.put(CSINode(metadata=meta(NODE, "uid-csinode"), spec=CSINodeSpec(drivers=()))).verdict()
     assert (word.step_id, word.holder) == ("16a", f"node plugin on {NODE}")
     assert "is not registered" in word.sentence
+
+
+def test_a_pod_deleted_by_force_proves_no_unmounting() -> None:
+    """Its node silent, its object is gone while the mount is there: NodeUnpublishVolume is to come. Where nobody reports the
+    node's mounts, it is unknown."""
+    leaving = pod(NODE, "running", "Running", started=True, deleting=True)
+    story = dict(straight_road())["17"].put(silent_node()).put(leaving).remove(leaving)
+    assert _unpublished(story) is StepStatus.MOVING
+    story.tell(SourceDown(witness=Witness.KERNEL, scope=NODE, reason="unplugged"))
+    assert _unpublished(story) is StepStatus.UNKNOWN
+
+
+def _unpublished(story: Story) -> StepStatus:
+    volume = story.volume
+    return next(view.status for view in way_back(story.state, volume, volume.uses[0]) if view.step_id == "b3")
