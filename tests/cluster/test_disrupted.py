@@ -6,6 +6,7 @@ from tests.cluster.conftest import Target
 from tests.cluster.harness.cluster import Cluster
 from tests.roads.catalogue import DISTURBING_ON_CLUSTER
 from tests.roads.on_cluster import on_cluster
+from tests.roads.plugin import note
 from tests.roads.road import Road
 from tests.roads.walk import walk
 
@@ -14,7 +15,9 @@ _LONGEST_S = 600
 
 @pytest.mark.timeout(_LONGEST_S, func_only=True)
 @pytest.mark.parametrize("road", DISTURBING_ON_CLUSTER, ids=lambda road: road.name)
-async def test_road_with_a_part_that_ends(target: Target, cluster: Cluster, road: Road) -> None:
+async def test_road_with_a_part_that_ends(
+    target: Target, cluster: Cluster, road: Road, request: pytest.FixtureRequest
+) -> None:
     """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
     async with on_cluster(target) as (place, session):
-        await walk(road, place, session)
+        note(request.config, await walk(road, place, session))

@@ -5,6 +5,7 @@ import pytest
 
 from tests.roads.abreast import Abreast
 from tests.roads.catalogue import FAILING_NODES_ON_CLUSTER
+from tests.roads.plugin import note
 from tests.roads.road import Road
 
 _LONGEST_S = 1200
@@ -12,7 +13,9 @@ _LONGEST_S = 1200
 
 @pytest.mark.timeout(_LONGEST_S, func_only=True)
 @pytest.mark.parametrize("road", FAILING_NODES_ON_CLUSTER, ids=lambda road: road.name)
-def test_road_on_which_a_node_fails(machine: None, failing_nodes: Abreast | None, road: Road) -> None:
+def test_road_on_which_a_node_fails(
+    machine: None, failing_nodes: Abreast | None, road: Road, request: pytest.FixtureRequest
+) -> None:
     """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
     assert failing_nodes is not None
-    failing_nodes.result(road)
+    note(request.config, failing_nodes.result(road))
