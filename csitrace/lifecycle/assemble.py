@@ -171,10 +171,10 @@ def _volume_id(state: State, volume: Volume) -> str:
 
 
 def _attachments(state: State, volume: Volume) -> tuple[tuple[VolumeAttachment, int], ...]:
-    if volume.pv is None:
+    if not volume.pv_name:
         return ()
     found = []
-    for uid in index.members(state, index.ATTACHMENTS_OF_PV, volume.pv.name):
+    for uid in index.members(state, index.ATTACHMENTS_OF_PV, volume.pv_name):
         stored = index.find(state, VolumeAttachment, uid)
         if stored is not None and isinstance(stored.object, VolumeAttachment):
             found.append((stored.object, stored.seq))
@@ -225,12 +225,9 @@ def _calls(state: State, volume: Volume) -> tuple[Call, ...]:
 
 def _mounts(state: State, volume: Volume) -> tuple[MountFact, ...]:
     keys = [index.staging_key(volume.driver, volume.volume_id)] if volume.volume_id else []
-    if volume.pv is not None:
-        keys.append(f"staging-pv/{volume.pv.name}")
-    for use in volume.uses:
-        keys.append(
-            index.publish_key(use.pod_uid, volume.pv.name if volume.pv is not None else use.volume_name)
-        )
+    if volume.pv_name:
+        keys.append(f"staging-pv/{volume.pv_name}")
+    keys += [index.publish_key(use.pod_uid, volume.pv_name or use.volume_name) for use in volume.uses]
     found = [
         fact
         for key in keys

@@ -49,10 +49,7 @@ class Context:
 
     @property
     def pv_name(self) -> str:
-        """The PV's name, also where only the claim that is bound to it may be read; "" where there is none yet."""
-        if self.pv is not None:
-            return self.pv.name
-        return self.claim.spec.volume_name if self.claim is not None else ""
+        return self.volume.pv_name
 
     @property
     def pv_lives_on(self) -> bool:
@@ -169,8 +166,9 @@ class Context:
 
     @property
     def is_in_use(self) -> bool | None:
-        """Whether the node's kubelet lists the volume in `volumesInUse`; None where the node cannot be read."""
-        if self.node is None:
+        """Whether the node's kubelet lists the volume in `volumesInUse`; None where the node cannot be read, or the volume's
+        id there is not known."""
+        if self.node is None or not self.volume.volume_id:
             return None
         return (
             unique_volume_name(self.volume.driver, self.volume.volume_id) in self.node.status.volumes_in_use

@@ -40,6 +40,7 @@ PV_OF_STAGING = "pv of staging"  # staging key -> PV uids
 ATTACHMENTS_OF_PV = "attachments of pv"  # PV name -> VolumeAttachment uids
 PODS_OF_CLAIM = "pods of claim"  # "namespace/claim" -> {pod uid: name in pod.spec.volumes}
 INLINE_OF_POD = "inline of pod"  # pod uid -> names in pod.spec.volumes
+CLAIMS_OF_PV = "claims of pv"  # PV name -> uids of the claims that name it
 CLAIMS_OF_CLASS = "claims of class"  # class name -> claim uids
 EVENTS_OF = "events of"  # involved object's uid -> Event uids
 MOUNTS_OF = "mounts of"  # staging key or publish key -> (node name, mount id)
@@ -257,6 +258,8 @@ def _links(obj: KubernetesObject) -> Iterable[Link]:
 def _claim_links(claim: PersistentVolumeClaim) -> Iterator[Link]:
     if claim.spec.storage_class_name:
         yield CLAIMS_OF_CLASS, claim.spec.storage_class_name, claim.uid, None
+    if claim.spec.volume_name:
+        yield CLAIMS_OF_PV, claim.spec.volume_name, claim.uid, None
 
 
 def _pv_links(pv: PersistentVolume) -> Iterator[Link]:
@@ -310,9 +313,13 @@ def _pod_keys(state: State, pod: Pod) -> Iterator[str]:
 
 
 def _attachment_keys(state: State, attachment: VolumeAttachment) -> Iterator[str]:
-    pv = by_name(state, PersistentVolume, attachment.spec.source.persistent_volume_name or "")
+    name = attachment.spec.source.persistent_volume_name or ""
+    pv = by_name(state, PersistentVolume, name)
     if pv is not None:
         yield pv_key(pv)
+        return
+    for uid in members(state, CLAIMS_OF_PV, name):
+        yield f"claim/{uid}"
 
 
 def _event_keys(state: State, event: Event) -> Iterator[str]:

@@ -17,7 +17,10 @@ def ladder(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...
     """The seventeen steps (16 in two halves), in their order. `use` None: as far as a volume goes without a pod."""
     ctx = Context(state, volume, use)
     views = _with_proofs(ctx, FORWARD, [_step_view(step, ctx) for step in FORWARD])
-    return _with_durations(_with_holder(views, attention_order(ctx)), attention_order(ctx))
+    order = attention_order(ctx)
+    if not ctx.is_leaving:  # on its way back, nobody is to do anything on the way in
+        views = _with_holder(views, order)
+    return _with_durations(views, order)
 
 
 def way_back(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
@@ -61,10 +64,11 @@ def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
             if silence:
                 testimony = Testimony(StepStatus.UNKNOWN, silence)
         mark = _mark(ctx, step.id, witness)
-        if (
-            mark is not None and step.stage != BACK and ctx.is_leaving
-        ):  # its traces go with the pod; that it happened stays true
-            testimony = Testimony(StepStatus.DONE, _what_was(testimony))
+        if step.stage != BACK and ctx.is_leaving:  # its traces go with the pod
+            if mark is not None:  # that it happened stays true
+                testimony = Testimony(StepStatus.DONE, _what_was(testimony))
+            elif testimony is not None and testimony.status is StepStatus.PENDING:
+                testimony = None  # that there is nothing now says nothing of what was
         if testimony is not None:
             testimonies[witness] = _stamped(testimony, mark)
     return testimonies
@@ -121,10 +125,11 @@ def _contradicted(testimony: Testimony, heard: Sequence[Testimony]) -> bool:
 def _with_proofs(ctx: Context, steps: Sequence[Step], views: Sequence[StepView]) -> tuple[StepView, ...]:
     """Steps that nobody saw, but without which a later step could not have been: done, and marked as inferred.
 
-    Of a step that may not apply, nothing after it proves that it was: it is passed, and stays unknown.
+    Of a step that may not apply, nothing after it proves that it was: once what comes after it is done, or was at least tried,
+    it is passed, and stays unknown.
     """
     done = {view.step_id for view in views if view.status is StepStatus.DONE}
-    passed: set[str] = set()
+    passed = {view.step_id for view in views if view.status in (StepStatus.FAILED, StepStatus.MOVING)}
     proved = []
     for step, view in reversed(list(zip(steps, views, strict=True))):
         if view.status not in SETTLED:

@@ -1,6 +1,5 @@
 """One line of the list per volume, worst first."""
 
-from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.fuse import fuse_states, rate, unexpected_errors
 from csitrace.lifecycle.heard import call_silence
 from csitrace.lifecycle.ladder import ladder
@@ -49,7 +48,7 @@ def volume_row(state: State, volume: Volume, now: int) -> VolumeRow:
         namespace=volume.namespace,
         name=volume.name,
         display_name=volume.display_name,
-        pv_name=Context(state, volume).pv_name,
+        pv_name=volume.pv_name,
         driver=volume.driver,
         storage_class=((claim.spec.storage_class_name if claim is not None else "") or "")
         or (pv.spec.storage_class_name if pv is not None else ""),

@@ -171,6 +171,13 @@ class Volume(msgspec.Struct, frozen=True):
         return self.uses[0].pod.namespace if self.uses else ""
 
     @property
+    def pv_name(self) -> str:
+        """The PV's name, also where only the claim that is bound to it may be read; "" where there is none yet."""
+        if self.pv is not None:
+            return self.pv.name
+        return self.claim.spec.volume_name if self.claim is not None else ""
+
+    @property
     def name(self) -> str:
         """What people call it: the claim's name, else the pod's and volume's, the PV's, or the driver's id."""
         if self.claim is not None:

@@ -7,7 +7,7 @@ steps prove it. The numbers are the product's: they appear on screens, in traces
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from csitrace.lifecycle.context import ATTACH_EVENTS, IMMEDIATE, Context
+from csitrace.lifecycle.context import IMMEDIATE, Context
 from csitrace.lifecycle.witnessed import Attest, attach, back, expand, mount, provision, schedule
 from csitrace.lifecycle.witnessed.calls import call_answered
 from csitrace.model.events import Witness
@@ -52,7 +52,9 @@ def _no_scheduling_of_binding(ctx: Context) -> str:
 
 
 def _binding_doubt(ctx: Context) -> str:
-    return ctx.silence("StorageClass") if not ctx.binding_mode else ""
+    if ctx.binding_mode:
+        return ""
+    return ctx.silence("StorageClass") or (ctx.silence(_PVC) if ctx.claim is None else "")
 
 
 def _no_provisioning(ctx: Context) -> str:
@@ -84,7 +86,7 @@ def _no_controller_publish(ctx: Context) -> str:
 def _controller_publish_doubt(ctx: Context) -> str:
     if reason := _attach_doubt(ctx):
         return reason
-    told = ctx.last_call("ControllerPublishVolume") is not None or ctx.last_event(ATTACH_EVENTS) is not None
+    told = ctx.last_call("ControllerPublishVolume") is not None or attach.quoted(ctx) is not None
     return ctx.silence("VolumeAttachment") if ctx.attachment is None and not told else ""
 
 

@@ -56,9 +56,10 @@ def attacher_saw(ctx: Context) -> Testimony | None:
 def controller_published_claimed(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is None:
-        failed = _newest_unseen(ctx)
-        quotes = failed is not None and failed.event.message.startswith(ATTACH_FAILED)
-        return complaint(failed, "ControllerPublishVolume") if failed is not None and quotes else None
+        failed, newest = quoted(ctx), _newest_unseen(ctx)
+        return (
+            complaint(failed, "ControllerPublishVolume") if failed is not None and failed is newest else None
+        )
     if va.status.attached:
         return claims("attached: true", ctx.attachment_seq)
     error = va.status.attach_error
@@ -78,6 +79,11 @@ def attached(ctx: Context) -> Testimony | None:
     if va.status.attached:
         return claims(f"attached to {va.spec.node_name}", ctx.attachment_seq)
     return pending("attached: false", ctx.attachment_seq)
+
+
+def quoted(ctx: Context) -> EventFact | None:
+    """The latest complaint in the driver's words: it was asked, which an attach that succeeds does not show."""
+    return ctx.last_event(("FailedAttachVolume",), ATTACH_FAILED)
 
 
 def _told_by_event(ctx: Context) -> Testimony | None:

@@ -51,6 +51,8 @@ def staging_unmounted(ctx: Context) -> Testimony | None:
 
 
 def kubelet_let_go(ctx: Context) -> Testimony | None:
+    if not ctx.volume.volume_id and (silence := ctx.silence("PersistentVolume")):
+        return Testimony(StepStatus.UNKNOWN, f"{silence}, by whose handle the node lists it")
     if ctx.is_in_use is None or ctx.silence("Node"):
         return None
     if ctx.is_in_use:
@@ -147,4 +149,6 @@ def _pv_gone(ctx: Context) -> Testimony | None:
 
 def _attachment_gone(ctx: Context, text: str) -> Testimony | None:
     """There is none that we know of, which says something only where they can be read."""
+    if not ctx.pv_name and (silence := ctx.silence("PersistentVolume")):
+        return Testimony(StepStatus.UNKNOWN, f"{silence}, by whose name attachments are known")
     return None if ctx.silence("VolumeAttachment") else Testimony(StepStatus.DONE, text)
