@@ -5,6 +5,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from csitrace.model.events import (
     ALL_NODES,
@@ -152,7 +153,7 @@ class AgentsSource:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                for observation in self._not_found():
+                for observation in self._of_all():
                     await queue.put(observation)
                 for node_name, pod in self._wanted().items():
                     if node_name not in self._agents:
@@ -161,18 +162,23 @@ class AgentsSource:
         finally:
             await asyncio.gather(*(agent.close() for agent in self._agents.values()), return_exceptions=True)
 
-    def _not_found(self) -> list[Observation]:
-        """Where no node is known by name, nobody can be said to be missing: what is so for all of them is said once."""
-        reason, denied = self._unfound
-        if reason == self._told_of_all or (reason and self._wanted()):
+    def _of_all(self) -> list[Observation]:
+        """What is so for every node is said once: that there are no agents at all, or that nobody knows, not even of which
+        nodes."""
+        reason, denied = "", False
+        is_anyone_missed = bool(self._nodes - self._besides) or not (self._nodes or self._besides)
+        if is_anyone_missed and self._nodes_known and not self._wanted():
+            reason, denied = self._unfound
+            if self._pods_known and not (reason or self._pods):
+                reason = "no agents are found (csitrace agent manifest)"
+        if reason == self._told_of_all:
             return []
         self._told_of_all = reason
-        body = (
-            SourceDown(witness=Witness.KERNEL, scope=ALL_NODES, reason=reason, denied=denied)
-            if reason
-            else SourceUp(witness=Witness.KERNEL, scope=ALL_NODES, detail="agents are looked for")
-        )
-        return [Observation(body=body)]
+        of_all: Any = {"witness": Witness.KERNEL, "scope": ALL_NODES}
+        if reason:
+            return [Observation(body=SourceDown(**of_all, reason=reason, denied=denied))]
+        bodies = (SourceUp(**of_all, detail="agents are found"), ListCompleted(**of_all))
+        return [Observation(body=body) for body in bodies]
 
     async def _direct(self, agent: NodeAgent, pod: AgentPod | None) -> None:
         """Let a node's listener hear a pod, or say why none is heard."""
@@ -191,6 +197,8 @@ class AgentsSource:
     def _wanted(self) -> dict[str, AgentPod | None]:
         """Every node that is to be heard, and the pod that speaks for it: the youngest of those that run."""
         if not (self._pods_known or self._unfound[0]):
+            return {}
+        if self._pods_known and not (self._pods or self._agents):
             return {}
         speakers: dict[str, AgentPod | None] = dict.fromkeys(sorted(self._nodes | self._agents.keys()))
         by_rank = sorted(self._pods.values(), key=_rank)

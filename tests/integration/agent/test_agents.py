@@ -74,11 +74,15 @@ async def test_every_way_to_be_missing_is_told(cluster: Cluster) -> None:
 
 
 async def test_nodes_and_agents_come_and_go(cluster: Cluster) -> None:
-    """A node that gets its agent is heard; when the pod is replaced, the new one is; when it is deleted, the node is missed."""
-    cluster.node("n1")
+    """Without any agents that is said once, of all nodes. A node that gets its agent is heard, and one that does not is missed;
+    when the pod is replaced, the new one is heard; when it is deleted, the node is missed."""
+    for node in ("n1", "n2"):
+        cluster.node(node)
     async with hearing(agents(cluster)) as heard:
-        await heard.until_missed("n1", "no agent on node n1")
+        await heard.until_missed(ALL_NODES, "no agents are found")
+        assert set(heard.state.sources) == {(Witness.KERNEL, ALL_NODES)}
         await cluster.agent("n1", name="first")
+        await heard.until_missed("n2", "no agent on node n2")
         await heard.until_heard("n1")
         cluster.delete("pods", "first", "csitrace")
         await heard.until_missed("n1", "no agent on node n1")
@@ -107,6 +111,16 @@ async def test_who_may_not_look_for_agents_is_told_once_for_all_nodes(cluster: C
     del cluster.refusals["pods/csitrace"]
     async with hearing(agents(cluster)) as heard:
         await heard.until_heard("n1")
+
+
+async def test_where_every_node_is_heard_locally_no_agent_is_missed(cluster: Cluster) -> None:
+    """On a node that is the whole cluster nothing is said of agents, until another node comes that has none."""
+    cluster.node("n1")
+    async with hearing(agents(cluster, besides=["n1"])) as heard:
+        await cluster.until_watched("pods", "nodes")
+        assert not heard.state.sources
+        cluster.node("n2")
+        await heard.until_missed(ALL_NODES, "no agents are found")
 
 
 async def test_nobody_is_heard_twice(cluster: Cluster, tmp_path: Path) -> None:
