@@ -1,9 +1,10 @@
 """The pictures of this directory, from a real run: `make screenshots`.
 
-    python screenshots/render.py [--seconds N] [--only NAME …]
+    python screenshots/render.py [--seconds N] [--only NAME …] [--scenario NAME]
 
-The demo (embedded control plane, reference driver, real FUSE mounts) runs without a screen while its facts are taken in. Each
-picture is then one moment of that history, on a terminal of one size, after some keys.
+The demo (embedded control plane, reference driver, real FUSE mounts) runs without a screen while its facts are taken in, once
+for each scenario that a picture is of. Each picture is then one moment of that history, on a terminal of one size, after some
+keys.
 """
 
 import argparse
@@ -31,12 +32,12 @@ from csitrace.sources import Source
 from csitrace.sources.kubernetes.config import ConnectionOptions
 from csitrace.sources.kubernetes.source import KubernetesSource
 from csitrace.tui.app import CsitraceApp
+from csitrace.tui.hints import DEMO_HINTS
 from csitrace.tui.session_view import SessionView
 from csitrace.tui.volume import VolumeScreen
 
 DIRECTORY = Path(__file__).parent
 FONT = "DejaVu Sans Mono"
-SCENARIO = "mixed"
 SMALL, LARGE = (80, 24), (140, 40)
 
 Worth = Callable[[Sequence[VolumeRow]], float]
@@ -69,15 +70,21 @@ def at_work(rows: Sequence[VolumeRow]) -> float:
     return float(any(busy(row) for row in rows))
 
 
+def several_nodes(rows: Sequence[VolumeRow]) -> float:
+    """A volume in use on two nodes."""
+    return float(any(len(row.node_names) > 1 and busy(row) for row in rows))
+
+
 @dataclass(frozen=True)
 class Picture:
-    """One picture: the moment that suits it best, the volume to open (None: the list), the keys to press then."""
+    """One picture: the moment of a scenario that suits it best, the volume to open (None: the list), the keys to press then."""
 
     name: str
     size: tuple[int, int]
     worth: Worth
     volume: Callable[[VolumeRow], bool] | None = None
     keys: tuple[str, ...] = ()
+    scenario: str = "mixed"
 
 
 PICTURES = (
@@ -89,14 +96,23 @@ PICTURES = (
     Picture("witnesses", LARGE, at_work, busy, ("3",)),
     Picture("fuse", LARGE, at_work, busy, ("4",)),
     Picture("events", LARGE, worst_age, refused, ("5",)),
+    Picture("drivers", LARGE, worst_age, keys=("D",)),
+    Picture("driver", LARGE, several_nodes, keys=("D", "enter"), scenario="shared"),
+    Picture("driver-80x24", SMALL, several_nodes, keys=("D", "enter"), scenario="shared"),
+    Picture("nodes", LARGE, several_nodes, keys=("N",), scenario="shared"),
+    Picture("node-80x24", SMALL, worst_age, keys=("N", "enter")),
+    Picture("shared", LARGE, several_nodes, lambda row: len(row.node_names) > 1, ("2",), "shared"),
 )
 
 
-async def record(sandbox: Sandbox, seconds: float) -> History:
+async def record(sandbox: Sandbox, scenario: str, seconds: float) -> History:
     """The facts of a demo that runs for so long."""
-    async with running_lab(sandbox, SCENARIO) as lab:
+    async with running_lab(sandbox, scenario) as lab:
         cluster = await KubernetesSource.open(ConnectionOptions(kubeconfig=lab.ready.kubeconfig))
-        sources: list[Source] = [cluster, *local_sources([(node.kubelet_root, node.name) for node in lab.ready.nodes], [])]
+        sources: list[Source] = [
+            cluster,
+            *local_sources([(node.kubelet_root, node.name) for node in lab.ready.nodes], []),
+        ]
         session = Session("recorder")
         try:
             async with asyncio.timeout(seconds):
@@ -118,19 +134,19 @@ def best_moment(history: History, worth: Worth) -> int:
     return best[1]
 
 
-def session_at(history: History, seq: int) -> Session:
+def session_at(history: History, scenario: str, seq: int) -> Session:
     """A session that is live at the moment of event `seq`."""
     past = History()
     for event in history.events(1, seq):
         past.append(event)
     at = past.tail.at
-    return Session(f"demo {SCENARIO}", lambda: at, past)
+    return Session(f"demo {scenario}", lambda: at, past)
 
 
 async def draw(history: History, picture: Picture) -> str:
     """The picture as SVG."""
-    view = SessionView(session_at(history, best_moment(history, picture.worth)))
-    app = CsitraceApp(view)
+    view = SessionView(session_at(history, picture.scenario, best_moment(history, picture.worth)))
+    app = CsitraceApp(view, hint=DEMO_HINTS[picture.scenario])
     async with app.run_test(size=picture.size) as pilot:
         await painted(app, pilot)
         if picture.volume is not None:
@@ -154,21 +170,34 @@ def to_png(svg: str, path: Path) -> None:
     subprocess.run(["rsvg-convert", "--width", "1200", "--output", path], input=svg.encode(), check=True)
 
 
-async def main(sandbox: Sandbox, seconds: float, only: Sequence[str]) -> None:
-    history = await record(sandbox, seconds)
-    for picture in PICTURES:
-        if not only or picture.name in only:
-            to_png(await draw(history, picture), DIRECTORY / f"{picture.name}.png")
-            print(f"screenshots/{picture.name}.png")
+async def main(sandbox: Sandbox, scenario: str, seconds: float, pictures: Sequence[Picture]) -> None:
+    history = await record(sandbox, scenario, seconds)
+    for picture in pictures:
+        to_png(await draw(history, picture), DIRECTORY / f"{picture.name}.png")
+        print(f"screenshots/{picture.name}.png", flush=True)
+
+
+def each_scenario(wanted: Sequence[Picture], arguments: Sequence[str]) -> int:
+    """Each in a process, and so in a sandbox, of its own."""
+    codes = [
+        subprocess.run([sys.executable, __file__, *arguments, "--scenario", scenario], check=False).returncode
+        for scenario in dict.fromkeys(picture.scenario for picture in wanted)
+    ]
+    return max(codes, default=0)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the demo runs (default: 30)")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
-    arguments = parser.parse_args()
+    parser.add_argument("--scenario", default="", help="only pictures of this scenario of the demo")
+    given = parser.parse_args()
+    asked = [picture for picture in PICTURES if not given.only or picture.name in given.only]
+    if not given.scenario:
+        sys.exit(each_scenario(asked, sys.argv[1:]))
     os.environ.pop("NO_COLOR", None)
     inside = enter()  # forks, so before any thread or loop is there
     if inside.missing:
         print(f"screenshots: {inside.missing}", file=sys.stderr)
-    asyncio.run(main(inside, arguments.seconds, arguments.only))
+    of_scenario = [picture for picture in asked if picture.scenario == given.scenario]
+    asyncio.run(main(inside, given.scenario, given.seconds, of_scenario))

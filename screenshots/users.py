@@ -98,7 +98,7 @@ async def picture(user: str, *flags: str) -> str:
     app = CsitraceApp(SessionView(heard.session), None, heard.wanted)
     async with app.run_test(size=SMALL) as pilot:
         await painted(app, pilot)
-        return app.export_screenshot(title=f"kubectl csitrace watch --as {user}")
+        return app.export_screenshot(title=" ".join(("kubectl csitrace watch --as", user, *flags)))
 
 
 def _is_stuck(session: Any) -> bool:

@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 
 from csitrace.lifecycle.filter import Field, Filter, Kind, parse
 from csitrace.lifecycle.heard import kind_silence
-from csitrace.lifecycle.onnode import DriverPod, Finding, OnNode, count, driver_pod, on_node, worst_first
+from csitrace.lifecycle.onnode import (
+    DriverPod,
+    Finding,
+    OnNode,
+    driver_pod,
+    on_node,
+    troubled_text,
+    worst_first,
+    worst_of,
+)
 from csitrace.lifecycle.state import State
 from csitrace.lifecycle.survey import Calls, Survey
 from csitrace.lifecycle.views import Severity, VolumeRow
@@ -115,7 +124,7 @@ def settings(view: DriverView) -> list[tuple[str, str, str]]:
         return []
     spec = view.spec.spec
     audiences = ", ".join(request.audience or "the API server" for request in spec.token_requests)
-    selinux = "not known to this server" if spec.se_linux_mount is None else _yes(spec.se_linux_mount)
+    selinux = "not told" if spec.se_linux_mount is None else _yes(spec.se_linux_mount)
     return [
         ("attachRequired", _yes(spec.attach_required), _ATTACH[spec.attach_required]),
         ("podInfoOnMount", *_if(spec.pod_info_on_mount, "NodePublishVolume is told of the pod")),
@@ -172,10 +181,10 @@ def _view(survey: Survey, name: str) -> DriverView:
         severity=Severity.OK,
         findings=(),
     )
-    return _judged(view, now, any(row.severity is Severity.STUCK for row in mine))
+    return _judged(view, now, worst_of(mine))
 
 
-def _judged(view: DriverView, now: int, stuck: bool) -> DriverView:
+def _judged(view: DriverView, now: int, worst: VolumeRow | None) -> DriverView:
     found: list[Finding] = []
     for leader in view.leaders:
         if leader.expired and leader.renewed_at is not None:
@@ -196,10 +205,8 @@ def _judged(view: DriverView, now: int, stuck: bool) -> DriverView:
         found += node.findings
     if view.spec is None and view.undeclared == NO_OBJECT and view.registered:
         found.append((Severity.SLOW, "no CSIDriver object: attach is taken to be required"))
-    if view.troubled:
-        found.append(
-            (Severity.STUCK if stuck else Severity.UNKNOWN, f"{count(view.troubled, 'volume')} in trouble")
-        )
+    if worst is not None:
+        found.append((worst.severity, troubled_text(worst, view.troubled)))
     findings = worst_first(found)
     return replace(view, findings=findings, severity=findings[0][0] if findings else Severity.OK)
 

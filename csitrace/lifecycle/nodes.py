@@ -8,7 +8,16 @@ from csitrace.lifecycle import index
 from csitrace.lifecycle.filter import Field, Filter, Kind, parse
 from csitrace.lifecycle.fuse import trouble
 from csitrace.lifecycle.heard import kernel_silence, kind_silence
-from csitrace.lifecycle.onnode import Finding, OnNode, count, is_ready, on_node, worst_first
+from csitrace.lifecycle.onnode import (
+    Finding,
+    OnNode,
+    count,
+    is_ready,
+    on_node,
+    troubled_text,
+    worst_first,
+    worst_of,
+)
 from csitrace.lifecycle.state import FuseState, State
 from csitrace.lifecycle.survey import Survey
 from csitrace.lifecycle.views import Severity, VolumeRow
@@ -162,7 +171,7 @@ def _view(
         volumes=len(rows),
         troubled=sum(row.severity >= Severity.UNKNOWN for row in rows),
     )  # fmt: skip
-    return _judged(view, any(row.severity is Severity.STUCK for row in rows), now)
+    return _judged(view, worst_of(rows), now)
 
 
 def _why_not_ready(ready: Condition | None) -> str:
@@ -171,7 +180,7 @@ def _why_not_ready(ready: Condition | None) -> str:
     return "" if ready.status == "True" else ready.message or ready.reason
 
 
-def _judged(view: NodeView, stuck: bool, now: int) -> NodeView:
+def _judged(view: NodeView, worst: VolumeRow | None, now: int) -> NodeView:
     found: list[Finding] = []
     busy = view.volumes or view.attached
     if view.unseen and busy and not view.unseen.startswith("may not"):
@@ -205,10 +214,8 @@ def _judged(view: NodeView, stuck: bool, now: int) -> NodeView:
         found += [(severity, f"{driver.driver}: {text}") for severity, text in driver.findings]
     if view.kernel is False:
         found.append((Severity.UNKNOWN, f"its mounts are unknown: {view.kernel_silence}"))
-    if view.troubled:
-        found.append(
-            (Severity.STUCK if stuck else Severity.UNKNOWN, f"{count(view.troubled, 'volume')} in trouble")
-        )
+    if worst is not None:
+        found.append((worst.severity, troubled_text(worst, view.troubled)))
     findings = worst_first(found)
     return replace(view, findings=findings, severity=findings[0][0] if findings else Severity.OK)
 

@@ -1,11 +1,12 @@
 """One driver on one node: registered or not, its pod, its volumes against the limit, its feed; and what is wrong there."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from csitrace.lifecycle.driver_pods import is_controller_pod, is_node_pod, sidecars
 from csitrace.lifecycle.heard import kernel_silence, kind_silence
 from csitrace.lifecycle.survey import Share, Survey
-from csitrace.lifecycle.views import Severity
+from csitrace.lifecycle.views import Severity, VolumeRow
 from csitrace.model.kubernetes import Node, Pod
 
 Finding = tuple[Severity, str]
@@ -143,6 +144,18 @@ def _judged(here: OnNode) -> OnNode:
 def count(number: int, noun: str) -> str:
     """`1 volume`, `3 volumes`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def worst_of(rows: Iterable[VolumeRow]) -> VolumeRow | None:
+    """The volume that wants attention most; None where none does."""
+    troubled = [row for row in rows if row.severity >= Severity.UNKNOWN]
+    return min(troubled, key=lambda row: (-row.severity, row.display_name), default=None)
+
+
+def troubled_text(worst: VolumeRow, troubled: int) -> str:
+    """The worst volume's name and finding, and how many more are in trouble."""
+    more = f" (and {count(troubled - 1, 'more volume')} in trouble)" if troubled > 1 else ""
+    return f"volume {worst.display_name}: {worst.finding or worst.step_title}{more}"
 
 
 def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:

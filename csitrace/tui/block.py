@@ -44,6 +44,8 @@ class Block(TonedView, inherit_bindings=False):
         if self._draw is None or not self.size.width:
             return
         before, self._lines = self._lines, self._draw(now, self.size.width)
+        if len(self._lines) > self.size.height:  # the scroll bar takes the last cell
+            self._lines = self._draw(now, self.size.width - 1)
         if len(before) != len(self._lines):
             self.virtual_size = Size(self.size.width, len(self._lines))
             self.refresh(layout=self.styles.height is not None and self.styles.height.is_auto)

@@ -30,7 +30,7 @@ def title_lines(detail: Detail, now: int, width: int) -> list[Line]:
         " ", SEVERITY[row.severity], " ", (row.display_name, Tone.STRONG), "  ", phase_strip(row.phases)
     )
     others = [text for text in (row.driver, whose, detail.volume.volume_id, row.pv_name) if text]
-    return [fit(line(name, *(line("  ", (shorten_middle(text, 40), Tone.DIM)) for text in others)), width)]
+    return [fit(line(name, *(line("  ", (shorten_middle(text, 48), Tone.DIM)) for text in others)), width)]
 
 
 def verdict_lines(detail: Detail, now: int, width: int) -> list[Line]:
