@@ -31,12 +31,14 @@ def witness_views(state: State) -> tuple[WitnessView, ...]:
         problems = sorted(
             f"{source.scope}: {source.reason or 'not heard yet'}" for source in sources if not source.up
         )
+        narrowed = {source.scope.partition("/")[0] for source in sources if "/" in source.scope}
+        counted = [source for source in sources if source.up or source.scope not in narrowed]
         silent = sorted((source.last_at, source.scope) for source in sources if not source.up)
         views.append(
             WitnessView(
                 witness,
-                sum(source.up for source in sources),
-                len(sources),
+                sum(source.up for source in counted),
+                len(counted),
                 max((source.last_at for source in sources), default=None),
                 tuple(problems),
                 tuple((scope, at) for at, scope in silent),
