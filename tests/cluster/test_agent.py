@@ -45,7 +45,7 @@ def agents(target: Target) -> Iterator[Kubectl]:
     kubectl = target.kubectl.within(NAMESPACE)
     try:
         kubectl.apply(*_manifest(cluster, image))
-        kubectl("rollout", "status", DAEMON_SET, "--timeout=120s", timeout_s=130)
+        kubectl("rollout", "status", DAEMON_SET, "--timeout=300s", timeout_s=310)
         yield kubectl
     finally:
         target.kubectl("delete", "clusterrole/csitrace-agents", "--ignore-not-found")
