@@ -289,6 +289,9 @@ def _in_use(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
                 held.command or _look_at(connection),
             )
     text = "in use" if where.use is not None and not where.going else "at rest"
+    users = ", ".join(use.pod.name for use in volume.uses if use.ended_at is None)
+    if users and volume.claim is not None and volume.claim_gone_at is None and volume.claim.is_terminating:
+        text = f"{text}; its claim is to be deleted, once pod {users} is gone"
     return Verdict(Severity.OK, step_id, text, "", since, _anomalies(state, volume))
 
 
