@@ -1,11 +1,12 @@
 """What csitrace shows to whom: three volumes, seen through a real Kubernetes source from an API server that refuses something.
 
-`python -m tests.integration.kubernetes.permissions` prints the table of docs/permissions.md.
+`python -m tests.integration.kubernetes.permissions` writes the table of docs/permissions.md.
 """
 
 import asyncio
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from csitrace.engine.merge import merge
 from csitrace.engine.session import Session
@@ -25,6 +26,7 @@ from csitrace.sources.kubernetes.source import KubernetesSource
 from tests import story
 from tests.integration.kubernetes.api_server import ApiServer
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "permissions.md"
 PATIENCE_S = 60.0
 AFTER_NS = 60 * SECOND
 """When the volumes are looked at, since they were created."""
@@ -170,5 +172,13 @@ def table(states: States) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write() -> None:
+    """Put the table of now in the place of the one in docs/permissions.md."""
+    text = DOCUMENT.read_text()
+    begin = text.index("| lacks |")
+    end = text.index("\n\n", begin) + 1
+    DOCUMENT.write_text(text[:begin] + table(asyncio.run(all_seen())) + text[end:])
+
+
 if __name__ == "__main__":
-    print(table(asyncio.run(all_seen())), end="")
+    write()

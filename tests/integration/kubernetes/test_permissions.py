@@ -1,7 +1,6 @@
 """What somebody sees who may not see everything, and how often csitrace asks for what it was refused."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -25,8 +24,6 @@ from tests.integration.kubernetes import permissions
 from tests.integration.kubernetes.api_server import ApiServer
 from tests.integration.kubernetes.listener import listening
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "permissions.md"
-
 
 @pytest.fixture(scope="module")
 def states() -> permissions.States:
@@ -37,9 +34,9 @@ def states() -> permissions.States:
 def test_the_documented_table_is_what_is_shown(states: permissions.States) -> None:
     """docs/permissions.md tells, for each permission that is missing, what csitrace shows.
 
-    To mend it: paste what `python -m tests.integration.kubernetes.permissions` prints.
+    To mend it: `python -m tests.integration.kubernetes.permissions`.
     """
-    assert permissions.table(states) in DOCUMENT.read_text()
+    assert permissions.table(states) in permissions.DOCUMENT.read_text()
 
 
 @pytest.mark.parametrize("moment", permissions.MOMENTS)
