@@ -98,7 +98,7 @@ async def retain(t: Traveller) -> None:
     await t.moment("in use again", of="again", pod="second", done="1-3 6-17", na="4-5", waits=IN_USE)
     await t.patch(f"persistentvolume/{pv}", {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
     await t.delete("pod/second", "persistentvolumeclaim/again")
-    await t.moment("gone", of="again", done="1-3 7-17 b1-b13", na="4-6", waits=GONE)
+    await t.moment("gone", of="again", done="1-3 6-17 b1-b13", na="4-5", waits=GONE)
 
 
 @road("expansion", "A claim that grows while its pod runs")

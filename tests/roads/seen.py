@@ -263,7 +263,8 @@ class Seen:
         staged = self.is_mounted(volume, use, "staging")
         published = self.is_mounted(volume, use, "publish")
         if isinstance(pod, Pod):
-            found.add("b4")
+            if claim is not None or volume.claim is None:  # a claim goes only after all its pods
+                found.add("b4")
             if not pod.is_terminating and pod.status.phase not in ("Succeeded", "Failed"):
                 found.add("b1")
             if published:
