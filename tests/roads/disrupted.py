@@ -1,4 +1,7 @@
-"""Roads on which parts of the cluster end while volumes are on their way, and come back."""
+"""Roads on which parts of the cluster end while volumes are on their way, and come back.
+
+The steps at which each may be called stuck are those that wait for the part: on a slow machine it is away longer than they may take.
+"""
 
 import asyncio
 from functools import partial
@@ -17,7 +20,9 @@ from tests.roads.traveller import Traveller
 _disturbing = partial(road, on=CLUSTER_ONLY, nodes=2, disturbs=True)
 
 
-@_disturbing("kubelet-restarted", "kubelet dies while a pod comes and another goes")
+@_disturbing(
+    "kubelet-restarted", "kubelet dies while a pod comes and another goes", stuck=("15", "16a", "16b", "b2")
+)
 async def kubelet_restarted(t: Traveller) -> None:
     """What is mounted stays in use; a new pod's volume is attached and then waits for kubelet, as does a pod that is to go; the
     restarted kubelet takes up both."""
@@ -38,7 +43,7 @@ async def kubelet_restarted(t: Traveller) -> None:
     await t.moment("gone", done="1-17 b1-b13", waits=GONE)
 
 
-@_disturbing("scheduler-restarted", "the scheduler dies before a pod comes")
+@_disturbing("scheduler-restarted", "the scheduler dies before a pod comes", stuck=("2",))
 async def scheduler_restarted(t: Traveller) -> None:
     """Claim and pod wait for the scheduler, by name, and for nobody else; its successor moves them on."""
     await t.part("kill", "kube-scheduler")
@@ -51,7 +56,9 @@ async def scheduler_restarted(t: Traveller) -> None:
 
 
 @_disturbing(
-    "controllers-restarted", "kube-controller-manager dies before provisioning, attaching and detaching"
+    "controllers-restarted",
+    "kube-controller-manager dies before provisioning, attaching and detaching",
+    stuck=("5", "10", "b7"),
 )
 async def controllers_restarted(t: Traveller) -> None:
     """A claim waits for the PV controller, a scheduled pod and an unmounted volume for the attach/detach controller."""
@@ -84,7 +91,9 @@ async def controllers_restarted(t: Traveller) -> None:
     await t.moment("gone", done="1-3 5-17 b1-b13", na="4", waits=GONE)
 
 
-@_disturbing("api-server-restarted", "the API server dies while a volume is staged", stuck=("16b",))
+@_disturbing(
+    "api-server-restarted", "the API server dies while a volume is staged", stuck=("16a", "16b", "17")
+)
 async def api_server_restarted(t: Traveller) -> None:
     """What was done stays done; what only the API server could tell is unknown, because it is not heard; driver and kernel go on
     telling theirs; kubelet, which needs the server to publish, says so, and the restarted server lets it go on."""
@@ -107,7 +116,7 @@ async def api_server_restarted(t: Traveller) -> None:
     await t.moment("gone", done="1-3 5-17 b1-b13", na="4", waits=GONE)
 
 
-@_disturbing("driver-restarted", "the driver of the node dies under a mounted volume")
+@_disturbing("driver-restarted", "the driver of the node dies under a mounted volume", stuck=("b3",))
 async def driver_restarted(t: Traveller) -> None:
     """The volume goes on being served; a pod that is to go waits for the driver; its successor lets the volume go."""
     await t.apply(claim("data", WAITING), t.pod("pod", ("data",), script=WRITING, node=t.nodes[1]))
@@ -170,7 +179,7 @@ async def driver_uninstalled(t: Traveller) -> None:
     await t.moment("gone", done="1-17 b1-b13", waits=GONE)
 
 
-@_disturbing("node-drained", "a node is drained, and its Deployment's volume moves")
+@_disturbing("node-drained", "a node is drained, and its Deployment's volume moves", stuck=("10",))
 async def node_drained(t: Traveller) -> None:
     """The evicted pod's node lets go of the volume, which is detached and attached where the new pod is; the drained node keeps
     nothing of it, and takes pods again when it is uncordoned."""

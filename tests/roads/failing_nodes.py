@@ -33,7 +33,7 @@ EVICTED_AT_ONCE: list[Object] = [
 """Tolerations by which a pod is asked to go a second after its node was found NotReady, and not after five minutes."""
 
 
-@_failing("node-not-ready", "A node is NotReady for a while, and comes back")
+@_failing("node-not-ready", "A node is NotReady for a while, and comes back", stuck=("b2",))
 async def node_not_ready(t: Traveller) -> None:
     """The volume is in use before, meanwhile and afterwards; a pod that is to go waits for the node until it is back."""
     node = t.nodes[1]
