@@ -1,6 +1,7 @@
 """Roads on which parts of the cluster end while volumes are on their way, and come back.
 
-The steps at which each may be called stuck are those that wait for the part: on a slow machine it is away longer than they may take.
+The steps at which each may be called stuck are those that wait for the part: on a slow machine it is away longer than they may
+take.
 """
 
 import asyncio
