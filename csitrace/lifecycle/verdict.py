@@ -173,11 +173,13 @@ def _progress(where: Standing) -> tuple[bool, int, str]:
 
 
 def _since(where: Standing, volume: Volume) -> int:
-    """Since when the current step is waited for: the latest time of the steps settled before it."""
+    """Since when the current step is waited for: the latest time of the steps settled before it, or when it was undone."""
     latest = 0
     for step_id in where.order:
         view = next(view for view in where.steps if view.step_id == step_id)
         if view is where.current:
+            undone = (t.at or 0 for t in view.testimonies.values() if t.status is StepStatus.PENDING)
+            latest = max(latest, *undone, 0)
             break
         latest = max(latest, view.at or 0)
     return latest or volume.first_seen_at

@@ -30,6 +30,9 @@ def call_answered(
             return Testimony(
                 StepStatus.PENDING, f"undone by {inverse}", newest.finished_at, Stamp.ORIGIN, newest.seq
             )
+        if newest.method == inverse and newest.in_flight:  # the mount may be gone before the answer is there
+            text = f"being undone by {inverse}"
+            return Testimony(StepStatus.PENDING, text, newest.started_at, Stamp.ORIGIN, newest.seq)
         tries = [call for call in ctx.calls(method, target=target) if call.seq >= since(ctx)]
         return _testimony(ctx, tries) if tries else None
 

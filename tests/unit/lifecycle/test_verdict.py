@@ -358,3 +358,22 @@ def test_a_provisioner_that_has_spoken_was_named() -> None:
     story.put(replace(refused, source=EventSource(component="ref.csitrace.dev_node-1_4711")))
     word = story.verdict()
     assert (word.step_id, word.severity) == ("6", Severity.STUCK)
+
+
+def test_a_mount_that_goes_before_its_pods_deletion_is_heard_was_there() -> None:
+    """The kernel may be heard before the API server, which told of the deletion earlier: 16b has been done all the same, and of
+    the way in nothing is under way any more."""
+    story = story_at("17").unmount(TARGET, 101)
+    story.put(pod(NODE, "terminated", "Running", started=True, deleting=True))
+    story.remove(pod(NODE, "terminated", "Succeeded", started=True, deleting=True))
+    statuses = {view.step_id: view.status for view in ladder(story.state, story.volume, story.volume.uses[0])}
+    assert statuses["16b"] is StepStatus.DONE
+    assert StepStatus.MOVING not in statuses.values()
+
+
+def test_what_is_undone_is_waited_for_since_then() -> None:
+    """NodeUnpublishVolume is heard before the pod's deletion, long after the pod was started: nobody is late yet."""
+    story = story_at("17").put(node(in_use=True, attached=True), at=600)
+    story.rpc("NodeUnpublishVolume", target_path=TARGET).unmount(TARGET, 101)
+    word = story.verdict()
+    assert (word.step_id, word.severity) == ("16b", Severity.MOVING)
