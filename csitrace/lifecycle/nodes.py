@@ -214,7 +214,7 @@ def _judged(view: NodeView, worst: VolumeRow | None, now: int) -> NodeView:
         found += [(severity, f"{driver.driver}: {text}") for severity, text in driver.findings]
     if view.kernel is False:
         found.append((Severity.UNKNOWN, f"its mounts are unknown: {view.kernel_silence}"))
-    if worst is not None:
+    if worst is not None and not (worst.finding and any(worst.finding in text for _, text in found)):
         found.append((worst.severity, troubled_text(worst, view.troubled)))
     findings = worst_first(found)
     return replace(view, findings=findings, severity=findings[0][0] if findings else Severity.OK)

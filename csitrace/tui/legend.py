@@ -36,6 +36,7 @@ _OTHERS = (
     ("–", "of a witness: not asked; of a driver: not there"),
     ("≠", "witnesses contradict each other"),
     ("↩", "the way back: unpublish, unstage, detach, delete"),
+    ("↑", "the expansion that was asked for"),
     ("‖", "paused: the header says at which time"),
 )
 

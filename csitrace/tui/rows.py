@@ -8,6 +8,7 @@ from csitrace.tui.arrangement import Order
 from csitrace.tui.columns import Column
 from csitrace.tui.lines import Line, Tone, line, shorten_middle
 from csitrace.tui.signs import PHASE_LETTERS, SEVERITY, phase_strip
+from csitrace.tui.steps import ROAD_SIGNS
 from csitrace.tui.text import latency_text, seconds_text
 
 FINDING_TONES = {Severity.STUCK: Tone.BAD, Severity.SLOW: Tone.UNKNOWN, Severity.UNKNOWN: Tone.UNKNOWN}
@@ -34,7 +35,7 @@ def _phases(row: VolumeRow, now: int, width: int) -> Line:
 
 
 def _step(row: VolumeRow, now: int, width: int) -> Line:
-    number = row.step_id if row.step_id[:1].isdigit() else "↩"
+    number = row.step_id if row.step_id[:1].isdigit() else ROAD_SIGNS.get(row.step_id[:1], "")
     return line((f"{number:>3} {row.step_title}", _tone(row)))
 
 

@@ -18,12 +18,12 @@ _TONES = {
 }
 
 
-_SIGNS = {"b": "↩", "e": "↑"}
+ROAD_SIGNS = {"b": "↩", "e": "↑"}
 
 
 def number_text(step_id: str) -> str:
     """`16a`; on the way back and for an expansion, which have no numbers in the article's list, `↩3` and `↑3`."""
-    return step_id if step_id[:1].isdigit() else f"{_SIGNS[step_id[0]]}{step_id[1:]}"
+    return step_id if step_id[:1].isdigit() else f"{ROAD_SIGNS[step_id[0]]}{step_id[1:]}"
 
 
 def _number(step: StepView, now: int, width: int) -> Line:

@@ -12,6 +12,9 @@ from csitrace.model.kubernetes import (
     ContainerStateRunning,
     ContainerStateTerminated,
     ContainerStatus,
+    PersistentVolumeClaim,
+    ResourceRequirements,
+    StorageQuantity,
 )
 from csitrace.model.times import SECOND
 from csitrace.tui.app import CsitraceApp
@@ -339,3 +342,25 @@ def test_scopes_of_one_reason_are_one_line() -> None:
         "PersistentVolumeClaim and 9 more: connection refused",
         "Lease/x: may not list",
     ]
+
+
+async def test_an_expansion_is_a_section_of_the_ladder(run: Run) -> None:
+    """Once more room was asked for, its steps follow the way in, with numbers of their own."""
+    told = fleet.fleet()
+    async with run(session(told), LARGE, filter_text="claim:orders") as (app, pilot):
+        await pilot.press("enter", "2")
+        await settle(pilot, app)
+        assert "ControllerExpandVolume" not in screen_text(app)
+    claim = next(
+        stored.object for stored in told.state.objects.values() if stored.object.uid == "uid-claim-orders"
+    )
+    assert isinstance(claim, PersistentVolumeClaim)
+    room = ResourceRequirements(requests=StorageQuantity(storage="2Gi"))
+    status = replace(claim.status, capacity=StorageQuantity(storage="1Gi"))
+    told.put(replace(claim, spec=replace(claim.spec, resources=room), status=status))
+    async with run(session(told), LARGE, filter_text="claim:orders") as (app, pilot):
+        await pilot.press("enter", "2", "G")
+        await settle(pilot, app)
+        line = next(text for text in screen_text(app).splitlines() if "ControllerExpandVolume" in text)
+        assert "↑2" in line
+        assert "Expand" in line
