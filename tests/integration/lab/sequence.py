@@ -72,7 +72,7 @@ _CLAIM_MARKS = (
 _LUCK = re.compile(
     r"WaitForFirstConsumer|WaitForPodScheduled"  # the claim before the pod, or after
     r"|VolumeFailedDelete .* is still attached"  # the claim gone before the detach, or after
-    r'|FailedScheduling .* persistentvolumeclaim "[^"]+" not found'  # the scheduler behind the claim's maker
+    r'|FailedScheduling .*(persistentvolumeclaim "[^"]+" not found|could not find v1.PersistentVolumeClaim)'  # behind
     r"|FailedMount .*(kube-api-access-|failed to fetch PVC from API server)"  # the node's permissions behind its pods
 )
 """Events that a program writes when it hears of one thing before another, and no more than that."""
