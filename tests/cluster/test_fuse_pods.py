@@ -20,7 +20,14 @@ from driver_ref.pods import status
 from tests.cluster.conftest import Target
 from tests.cluster.harness import mounts, objects
 from tests.cluster.harness.errors import ClusterError
-from tests.cluster.harness.fusepods import DRIVER_NAME, FUSE_NAMESPACE, FUSE_PODS, STORAGE_CLASS, FusePods
+from tests.cluster.harness.fusepods import (
+    CONTROLLER,
+    DRIVER_NAME,
+    FUSE_NAMESPACE,
+    FUSE_PODS,
+    STORAGE_CLASS,
+    FusePods,
+)
 from tests.cluster.harness.kubectl import Kubectl
 from tests.cluster.watching import find_volume, watching
 
@@ -168,9 +175,12 @@ def test_a_node_without_room_is_said_and_waited_for(
     fuse: FusePods, kubectl: Kubectl, image: objects.Image
 ) -> None:
     """The FUSE pod is unschedulable: the attachment's error has the scheduler's words; with room the volume is attached."""
-    kubectl.apply(_filler(fuse, image, "node-1"))
+    # Not the controller's node: the filler would push it aside.
+    controllers = {pod["spec"]["nodeName"] for pod in fuse.kubectl.get("pods", "-l", CONTROLLER)["items"]}
+    node = next(node.name for node in fuse.cluster.nodes if node.name not in controllers)
+    kubectl.apply(_filler(fuse, image, node))
     kubectl.wait("condition=Ready", "pod/filler", timeout_s=WITHIN_S)
-    kubectl.apply(objects.claim("data", STORAGE_CLASS), _pod("user", image, "data", node="node-1"))
+    kubectl.apply(objects.claim("data", STORAGE_CLASS), _pod("user", image, "data", node=node))
     attach_error = "jsonpath={.items[*].status.attachError.message}"
     _eventually(
         lambda: "Insufficient cpu" in kubectl("get", "volumeattachments", "-o", attach_error),

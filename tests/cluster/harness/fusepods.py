@@ -27,6 +27,7 @@ DRIVER_NAME = "fuse.csitrace.dev"
 STORAGE_CLASS = "csitrace-fuse-pods"
 NAMESPACE, FUSE_NAMESPACE = "csitrace-driver-fuse", "csitrace-fuse"
 LABEL = "csitrace.dev/driver-fuse"
+CONTROLLER = "app=csitrace-driver-fuse-controller"
 FUSE_PODS = "csitrace.dev/component=fuse-daemon"
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
