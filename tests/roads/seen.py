@@ -69,6 +69,7 @@ class Seen:
     objects: dict[str, KubernetesObject] = field(default_factory=dict)
     mounts: dict[tuple[str, int], str] = field(default_factory=dict)
     calls: set[tuple[str, str, str, str]] = field(default_factory=set)  # (method, volume, node, target path)
+    deleted: set[str] = field(default_factory=set)
     _ids: dict[str, str] = field(
         default_factory=dict
     )  # of volumes, by the name that CreateVolume was asked for
@@ -103,6 +104,8 @@ class Seen:
         volume = body.volume_id or asked.volume_id
         if method == "CreateVolume":
             self._ids[asked.volume_name] = volume
+        if method == "DeleteVolume":
+            self.deleted.add(volume)  # which tells that its PV was released, and its claim gone
         if method == done:
             self.calls.add((done, volume, node, asked.target_path))
             return
@@ -163,7 +166,10 @@ class Seen:
         return found
 
     def _waits_for_consumer(self, volume: Volume) -> bool:
-        name = volume.claim.spec.storage_class_name if volume.claim is not None else ""
+        spec = (
+            (volume.claim or volume.pv).spec if volume.claim or volume.pv else None
+        )  # the PV may be told of first
+        name = spec.storage_class_name if spec is not None else ""
         return any(
             isinstance(obj, StorageClass)
             and obj.name == name
@@ -250,7 +256,7 @@ class Seen:
         pv = self.find(volume.pv.uid) if volume.pv is not None else None
         claim = self.find(volume.claim.uid) if volume.claim is not None else None
         released = not isinstance(pv, PersistentVolume) or pv.status.phase in ("Released", "Failed")
-        if claim is not None and not released:
+        if claim is not None and not released and volume.volume_id not in self.deleted:
             found |= {"b10", "b11"}
         if isinstance(pv, PersistentVolume):
             found.add("b13")
