@@ -145,7 +145,11 @@ class Seen:
                     if digest == staging_digest(volume.volume_id):
                         return True
                 case PublishPath(pod_uid=uid, spec_name=name) if role == "publish" and uid == use.pod_uid:
-                    if name in (use.volume_name, volume.pv.name if volume.pv is not None else ""):
+                    if name in (
+                        use.volume_name,
+                        volume.pv.name if volume.pv is not None else "",
+                        _made_for(volume),
+                    ):
                         return True
                 case _:
                     pass
@@ -188,7 +192,7 @@ class Seen:
     def _volume_steps(self, volume: Volume) -> Iterator[str]:
         pv = self.find(volume.pv.uid) if volume.pv is not None else None
         claim = self.find(volume.claim.uid) if volume.claim is not None else None
-        name = f"pvc-{volume.claim.uid}" if volume.claim is not None else ""
+        name = _made_for(volume)
         if self.called("CreateVolume", volume.volume_id) or self.called("CreateVolume", name):
             yield "6"
         if volume.claim is not None and "ProvisioningSucceeded" in self._events(volume.claim.uid):
@@ -248,6 +252,11 @@ class Seen:
             yield "16a"
         if self.called("NodePublishVolume", handle, node, use.pod_uid if use is not None else ""):
             yield "16b"
+        # Its PV, and so its handle, may be heard of later; the path tells the pod and the PV's name.
+        if use is not None and _made_for(volume):
+            target = f"/{use.pod_uid}/volumes/kubernetes.io~csi/{_made_for(volume)}/"
+            if any(call[0] == "NodePublishVolume" and target in call[3] for call in self.calls):
+                yield "16b"
 
     def still(self, volume: Volume, use: Use | None) -> set[str]:
         """The steps back that cannot be done at this moment, by the facts: what they take away is there, and nothing that
@@ -255,6 +264,10 @@ class Seen:
         found: set[str] = set()
         pv = self.find(volume.pv.uid) if volume.pv is not None else None
         claim = self.find(volume.claim.uid) if volume.claim is not None else None
+        if isinstance(pv, PersistentVolume) and volume.claim is not None:
+            ref = pv.spec.claim_ref
+            if ref is None or ref.uid not in ("", volume.claim.uid):
+                pv = None  # kept, and not this claim's any more
         released = not isinstance(pv, PersistentVolume) or pv.status.phase in ("Released", "Failed")
         if claim is not None and not released and volume.volume_id not in self.deleted:
             found |= {"b10", "b11"}
@@ -295,3 +308,8 @@ class Seen:
             isinstance(obj, Node) and obj.name == node_name and name in obj.status.volumes_in_use
             for obj in self.objects.values()
         )
+
+
+def _made_for(volume: Volume) -> str:
+    """The name that external-provisioner gives to the PV of a claim; "" without one."""
+    return f"pvc-{volume.claim.uid}" if volume.claim is not None else ""
