@@ -150,6 +150,9 @@ async def driver_upgraded(t: Traveller) -> None:
         await t.moment("gone", done="1-17 b1-b13", waits=GONE)
     finally:
         await asyncio.to_thread(cluster.replace, "driver-2")
+        await t.until(
+            "the old limit is registered", lambda s: _registration(s, t) is not None and _limit(s, t) is None
+        )
 
 
 @_disturbing(

@@ -170,10 +170,8 @@ class Seen:
         return found
 
     def _waits_for_consumer(self, volume: Volume) -> bool:
-        spec = (
-            (volume.claim or volume.pv).spec if volume.claim or volume.pv else None
-        )  # the PV may be told of first
-        name = spec.storage_class_name if spec is not None else ""
+        told = volume.claim or volume.pv  # the PV may be heard of first
+        name = told.spec.storage_class_name if told is not None else ""
         return any(
             isinstance(obj, StorageClass)
             and obj.name == name
