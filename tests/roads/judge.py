@@ -104,8 +104,8 @@ class Judge:
             self._say(event, volume, f"called stuck at {word.step_id}, though it is well: {word.sentence}")
 
     def _is_late(self, word: Verdict, volume: Volume, now: int) -> bool:
-        """Nobody has refused anything, and nothing was heard of it for as long as the step may take: that is true, if slow. So are
-        requests that a FUSE daemon lets wait when all the machine does."""
+        """Nobody has refused anything, and nothing was heard of it for as long as the step may take: that is true, if slow. So
+        are requests that a FUSE daemon lets wait when all the machine does."""
         if word.holder == "FUSE daemon":
             return True
         patience = PATIENCE.get(word.step_id, DEFAULT_PATIENCE).stuck_ns

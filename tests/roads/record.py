@@ -17,8 +17,8 @@ _HEAD = """\
 
 Made from runs, not written: `CSITRACE_RECORD=1` makes it anew. Each road is a coroutine in `tests/roads/`, walked on a real
 Kubernetes and, where it can be, in the embedded lab, and judged in both by the same judge: no step is shown as done before a
-witness proved it, times are in causal order, no healthy volume is called stuck, and in the end nothing is left in the API server, on
-the nodes and in the backing store.
+witness proved it, times are in causal order, no healthy volume is called stuck, and in the end nothing is left in the API
+server, on the nodes and in the backing store.
 
 Signs: {legend}. The columns are the stages Schedule (steps 1 to 4), Provision (5 to 9), Attach (10 to 14) and Mount (15, 16a, 16b
 and 17), then the way back ({back}) where it counts. What the steps are: [lifecycle.md](lifecycle.md).

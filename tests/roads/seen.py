@@ -262,10 +262,8 @@ class Seen:
         found: set[str] = set()
         pv = self.find(volume.pv.uid) if volume.pv is not None else None
         claim = self.find(volume.claim.uid) if volume.claim is not None else None
-        if isinstance(pv, PersistentVolume) and volume.claim is not None:
-            ref = pv.spec.claim_ref
-            if ref is None or ref.uid not in ("", volume.claim.uid):
-                pv = None  # kept, and not this claim's any more
+        if isinstance(pv, PersistentVolume) and not _is_of(pv, volume):
+            pv = None
         released = not isinstance(pv, PersistentVolume) or pv.status.phase in ("Released", "Failed")
         if claim is not None and not released and volume.volume_id not in self.deleted:
             found |= {"b10", "b11"}
@@ -306,6 +304,12 @@ class Seen:
             isinstance(obj, Node) and obj.name == node_name and name in obj.status.volumes_in_use
             for obj in self.objects.values()
         )
+
+
+def _is_of(pv: PersistentVolume, volume: Volume) -> bool:
+    """Not so for a PV that was kept, and is no longer this claim's."""
+    ref = pv.spec.claim_ref
+    return volume.claim is None or (ref is not None and ref.uid in ("", volume.claim.uid))
 
 
 def _made_for(volume: Volume) -> str:
