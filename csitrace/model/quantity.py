@@ -3,7 +3,9 @@
 import re
 from fractions import Fraction
 
-_QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{1,2})|(?P<suffix>[KMGTPE]i|[kMGTPE]|m)?)$")
+_QUANTITY = re.compile(
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{1,2})|(?P<suffix>[KMGTPE]i|[kMGTPE]|m)?)$"
+)
 _DECIMAL, _BINARY = "kMGTPE", "KMGTPE"
 
 

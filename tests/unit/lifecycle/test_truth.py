@@ -287,7 +287,9 @@ def test_no_silence_ends_the_way_back_early(upto: int, silent: frozenset[str]) -
         if view.status is StepStatus.DONE
     }
     truly = {step_id for step_id, status in whole.back_statuses().items() if status is StepStatus.DONE}
-    if "kernel" in silent and upto < len(BACK.events):  # a driver's OK is its word; the kernel follows in the next fact
+    if "kernel" in silent and upto < len(
+        BACK.events
+    ):  # a driver's OK is its word; the kernel follows in the next fact
         whole.tell(BACK.events[upto].body)
         truly |= {step_id for step_id, status in whole.back_statuses().items() if status is StepStatus.DONE}
     assert done <= truly
