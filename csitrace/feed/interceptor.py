@@ -24,6 +24,10 @@ from csitrace.model.rpc import Code, code_name
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
+_ANOTHER_CLOCK_S = 0.05
+"""A caller looks at its own clock: that it hung up at its deadline may be heard this much before the deadline passes here."""
+
+
 class TraceInterceptor(grpc.aio.ServerInterceptor):
     """For `grpc.aio` servers; handlers may be coroutines or plain functions."""
 
@@ -81,7 +85,7 @@ def _wrap_coroutine(tracer: CallTracer, method: str, behaviour: Any) -> Any:
         try:
             response = await behaviour(request, status)
         except asyncio.CancelledError:
-            call.finish(status.gone or Code.CANCELLED, "the call was cancelled while the driver worked on it")
+            call.finish(status.given_up, "the call was cancelled while the driver worked on it")
             raise
         except BaseException as error:
             _failed(call, status, error)
@@ -151,7 +155,17 @@ class _Status:
         if remaining is not None and remaining <= 0:
             return Code.DEADLINE_EXCEEDED
         is_active = getattr(self._context, "is_active", None)  # of grpc.server's contexts only
-        return Code.CANCELLED if is_active is not None and not is_active() else None
+        return self.given_up if is_active is not None and not is_active() else None
+
+    @property
+    def given_up(self) -> Code:
+        """Why a caller that is known to have gone went."""
+        remaining = self._context.time_remaining()
+        return (
+            Code.DEADLINE_EXCEEDED
+            if remaining is not None and remaining <= _ANOTHER_CLOCK_S
+            else Code.CANCELLED
+        )
 
     def set_code(self, code: Any) -> None:
         self.seen_code = _number(code)

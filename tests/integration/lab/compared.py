@@ -423,7 +423,9 @@ async def not_csi(t: Walker) -> None:
     }
     wanted = claim("data", "")
     wanted["spec"]["volumeName"] = name
-    await t.apply(host, wanted)
+    await t.apply(host)
+    await t.until(PersistentVolume, name, lambda v: v.status.phase == "Available")
+    await t.apply(wanted)
     await t.bound("data")
     await t.apply(t.pod("pod", "data"))
     await t.running("pod")
