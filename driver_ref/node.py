@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from csitrace.csi import csi_pb2, csi_pb2_grpc
 from csitrace.model.mounts import Mount
 from csitrace.model.rpc import Code
-from driver_ref import health, mounts
+from driver_ref import health, inline, mounts
 from driver_ref.capabilities import Capabilities
 from driver_ref.checks import READER_MODES, mode_of
 from driver_ref.daemon import DaemonError
@@ -39,8 +39,10 @@ class Node(csi_pb2_grpc.NodeServicer):
         staging: Staging,
         witness: Witness,
         private_mounts: Path,
+        max_volume_size: int,
     ) -> None:
-        """`private_mounts`: where volumes are mounted when the orchestrator does not stage (capability off)."""
+        """`private_mounts`: where volumes are mounted when the orchestrator does not stage (capability off, or inline);
+        `max_volume_size`: of an inline volume, in bytes."""
         self._state = state
         self._records = records
         self._description = description
@@ -48,6 +50,7 @@ class Node(csi_pb2_grpc.NodeServicer):
         self._staging = staging
         self._witness = witness
         self._private_mounts = private_mounts
+        self._max_volume_size = max_volume_size
 
     async def NodeStageVolume(
         self, request: csi_pb2.NodeStageVolumeRequest, context: Any
@@ -76,19 +79,21 @@ class Node(csi_pb2_grpc.NodeServicer):
     async def NodePublishVolume(
         self, request: csi_pb2.NodePublishVolumeRequest, context: Any
     ) -> csi_pb2.NodePublishVolumeResponse:
-        volume = self._attached(request.volume_id)
-        record, staged = await self._staged(volume, request)
         path = mounts.canonical(request.target_path)
-        target = self._target(volume, request)
         existing = mounts.mounted_at(path)
+        if existing and not existing[-1].is_fuse:
+            raise RefusedError(Code.FAILED_PRECONDITION, f"{path} is a mount point of {existing[-1].fs_type}")
+        is_inline = inline.is_inline(request.volume_context)
+        volume = self._inline(request) if is_inline else self._attached(request.volume_id)
+        known = self._records.load(volume.volume_id)
+        record, staged = await self._staged(volume, request)
+        target = self._target(volume, request)
         if path in record.targets and existing and existing[-1].device == staged.device:
             if record.targets[path] != target:
                 raise RefusedError(
                     Code.ALREADY_EXISTS, f"already published at {path} as {record.targets[path]}"
                 )
             return csi_pb2.NodePublishVolumeResponse()
-        if existing and not existing[-1].is_fuse:
-            raise RefusedError(Code.FAILED_PRECONDITION, f"{path} is a mount point of {existing[-1].fs_type}")
         others = [other for other in record.targets if other != path and mounts.mounted_at(other)]
         if others and "SINGLE_NODE_SINGLE_WRITER" in (target.mode, record.targets[others[0]].mode):
             raise RefusedError(Code.FAILED_PRECONDITION, f"single writer: volume is published at {others[0]}")
@@ -98,6 +103,8 @@ class Node(csi_pb2_grpc.NodeServicer):
         except OSError:
             await asyncio.to_thread(_unbind, path)
             await self._staging.save(record)
+            if known is None:  # the caller takes this for final, and does not ask to have it undone
+                await self._release(record)
             raise
         self._witness.mounted(mounts.mounted_at(path)[-1])
         return csi_pb2.NodePublishVolumeResponse()
@@ -116,8 +123,8 @@ class Node(csi_pb2_grpc.NodeServicer):
                 record, targets={key: value for key, value in record.targets.items() if key != path}
             )
             await self._staging.save(record)
-        if record is not None and not record.targets and not self._capabilities.has("stage"):
-            await self._staging.unstage(record)
+        if record is not None and not record.targets:
+            await self._release(record)
         return csi_pb2.NodeUnpublishVolumeResponse()
 
     async def NodeGetVolumeStats(
@@ -212,13 +219,40 @@ class Node(csi_pb2_grpc.NodeServicer):
             )
         return volume
 
+    def _inline(self, request: csi_pb2.NodePublishVolumeRequest) -> VolumeRecord:
+        if self._description.fuse_directory:
+            raise RefusedError(
+                Code.FAILED_PRECONDITION,
+                "inline volumes are not attached, and FUSE pods are made by ControllerPublishVolume: use a claim, "
+                "or a driver with --launcher process",
+            )
+        volume = inline.described(request, self._max_volume_size)
+        known = self._records.load(volume.volume_id)
+        if known is not None and known.capacity_bytes != volume.capacity_bytes:
+            raise RefusedError(
+                Code.ALREADY_EXISTS, f"volume {volume.volume_id!r} exists with {known.capacity_bytes} bytes"
+            )
+        return volume
+
+    async def _release(self, record: NodeRecord) -> None:
+        """What a NodePublishVolume without staging made beyond its target goes with the last target."""
+        if self._capabilities.has("stage") and not record.inline:
+            return
+        if record.staging_path:
+            await self._staging.unstage(record)
+        await self._staging.discard(replace(record, staging_path=self._private(record.volume_id)))
+
+    def _private(self, volume_id: str) -> str:
+        return mounts.canonical(str(self._private_mounts / volume_id))
+
     async def _staged(
         self, volume: VolumeRecord, request: csi_pb2.NodePublishVolumeRequest
     ) -> tuple[NodeRecord, Mount]:
         """The volume's record and its FUSE mount; staged here and now if the orchestrator does not stage."""
-        if not self._capabilities.has("stage"):
-            path = mounts.canonical(str(self._private_mounts / volume.volume_id))
-            record = await self._staging.stage(volume, path, mode_of(request.volume_capability))
+        is_inline = inline.is_inline(request.volume_context)
+        if is_inline or not self._capabilities.has("stage"):
+            path, mode = self._private(volume.volume_id), mode_of(request.volume_capability)
+            record = await self._staging.stage(volume, path, mode, inline=is_inline)
         else:
             found = self._records.load(volume.volume_id)
             if not request.staging_target_path:

@@ -139,8 +139,16 @@ class Driver:
         staging = Staging(
             self._state, records, launcher, settings.node_id, self._locks, self._faults, witness
         )
-        private = plugin / "mounts"
-        return staging, Node(self._state, records, description, self._capabilities, staging, witness, private)
+        return staging, Node(
+            self._state,
+            records,
+            description,
+            self._capabilities,
+            staging,
+            witness,
+            private_mounts=plugin / "mounts",
+            max_volume_size=settings.max_volume_size,
+        )
 
     def _parameters(self, volume_id: str) -> Mapping[str, str]:
         volume = self._state.volume(volume_id)

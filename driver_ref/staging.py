@@ -5,9 +5,12 @@ a restart, whatever the driver was doing when it ended.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -92,17 +95,19 @@ class Staging:
 
     async def save(self, record: NodeRecord) -> None:
         """Keep the record, or forget it when it holds nothing any more."""
-        if record.staging_path or record.targets:
+        if record.staging_path or record.targets or record.inline:
             await asyncio.to_thread(self._records.save, record.volume_id, record)
         else:
             await asyncio.to_thread(self._records.remove, record.volume_id)
 
-    async def stage(self, volume: VolumeRecord, path: str, mode: str) -> NodeRecord:
+    async def stage(self, volume: VolumeRecord, path: str, mode: str, *, inline: bool = False) -> NodeRecord:
         """Have the volume served at `path`, a canonical path; staged already is fine, a dead FUSE process is replaced.
 
-        UNAVAILABLE where the FUSE process is somebody else's to start, and may yet come.
+        `inline`: its bytes are made here, if they are not there; `discard` removes them. UNAVAILABLE where the FUSE process
+        is somebody else's to start, and may yet come.
         """
-        record = self._records.load(volume.volume_id) or NodeRecord(volume_id=volume.volume_id)
+        known = self._records.load(volume.volume_id)
+        record = known or NodeRecord(volume_id=volume.volume_id, inline=inline)
         if record.staging_path not in ("", path):
             raise RefusedError(Code.FAILED_PRECONDITION, f"volume is staged at {record.staging_path}")
         if self.mount_of(record) is not None:
@@ -122,7 +127,10 @@ class Staging:
         except (DaemonError, OSError) as error:
             _LOG.warning("volume %s: not staged: %s", volume.volume_id, error)
             await self._clear(volume.volume_id, path)
-            await self.save(replace(record, staging_path=""))
+            if inline and known is None:
+                await self.discard(record)
+            else:
+                await self.save(replace(record, staging_path=""))
             code = Code.UNAVAILABLE if self._launcher.restarts else Code.INTERNAL
             raise RefusedError(code, f"cannot start the volume's file system: {error}") from error
         return record
@@ -134,6 +142,15 @@ class Staging:
         for mount in found:
             self._witness.unmounted(mount)
         await self.save(replace(record, staging_path="", mode="", abnormal="", dead=()))
+
+    async def discard(self, record: NodeRecord) -> None:
+        """Forget a volume that is not served any more at the staging path of `record`, a directory of the driver's own: that
+        goes, and the bytes of an inline volume with it."""
+        if record.inline:
+            await asyncio.to_thread(_remove, self._source(record))
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(record.staging_path)
+        await self.save(NodeRecord(volume_id=record.volume_id))
 
     async def resize(self, record: NodeRecord, capacity_bytes: int) -> None:
         """Give the volume a new size. Raises DaemonError when the FUSE process does not take it."""
@@ -260,16 +277,23 @@ class Staging:
     async def _serve(self, record: NodeRecord) -> None:
         """Start the FUSE process and see that the kernel has its mount."""
         os.makedirs(record.staging_path, mode=0o750, exist_ok=True)
+        if record.inline:
+            os.makedirs(self._source(record), mode=0o700, exist_ok=True)
         daemon = await self._launcher.start(
             FuseVolume(
                 volume_id=record.volume_id,
-                source=self._state.backing(record.volume_id),
+                source=self._source(record),
                 mountpoint=record.staging_path,
                 size=record.capacity_bytes,
             )
         )
         await self._take(daemon, record)
         await self._shown(record, daemon)
+
+    def _source(self, record: NodeRecord) -> Path:
+        if record.inline:
+            return self._state.inline(self._node_id, record.volume_id)
+        return self._state.backing(record.volume_id)
 
     async def _take(self, daemon: Daemon, record: NodeRecord) -> None:
         self._daemons[daemon.hello.volume_id] = daemon
@@ -323,6 +347,12 @@ def _dead(record: NodeRecord) -> tuple[int, ...]:
     paths = {record.staging_path, *record.targets}
     found = {mount.minor for mount in mounts.mount_table() if mount.is_fuse and mount.mount_point in paths}
     return tuple(sorted(found | set(record.dead)))[-_REMEMBERED:]
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory with all that is in it; one that is not there is removed already."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(directory)
 
 
 def _serves(daemon: Daemon, mount: Mount) -> bool:

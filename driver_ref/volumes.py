@@ -73,7 +73,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A volume on a node. `staging_path` is where the FUSE file system is mounted, empty when it is not staged.
 
     `abnormal` is the volume condition's message, empty while all is well. `dead`: the FUSE connections of processes that served
-    it before since it is staged, and of which workloads may still have mounts.
+    it before since it is staged, and of which workloads may still have mounts. `inline`: the node has made the volume's bytes,
+    for one pod; the record is there for as long as they are.
     """
 
     volume_id: str
@@ -83,6 +84,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     targets: dict[str, Target] = {}
     abnormal: str = ""
     dead: tuple[int, ...] = ()
+    inline: bool = False
 
 
 class NodeDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +218,10 @@ class StateDirectory:
     def backing(self, volume_id: str) -> Path:
         """The directory with the volume's bytes."""
         return self.data / volume_id
+
+    def inline(self, node_id: str, volume_id: str) -> Path:
+        """The directory with the bytes of an inline volume, which only its node knows."""
+        return self.root / "inline" / quote(node_id, safe="") / volume_id
 
     def on_node(self, node_id: str) -> Records[NodeRecord]:
         """The records of one node's Node service."""
