@@ -1,7 +1,5 @@
 """Joining: from everything the state holds, one Volume value, with the marks of when each step was first seen done."""
 
-from collections.abc import Mapping
-
 from immutables import Map
 from msgspec.structs import replace
 
@@ -75,7 +73,7 @@ def assemble(state: State, key: str, event: TraceEvent) -> Volume | None:
         events=_events(state, volume),
         changed_seq=event.seq,
     )
-    volume = _with_marks(state, replace(volume, expansion=_expansion(volume, event)), event)
+    volume = _with_marks(state, replace(volume, expansion=_expansion(volume, event)), previous, event)
     left = _anything_left(state, volume)
     return replace(volume, gone_at=None if left else volume.gone_at or event.occurred_at)
 
@@ -134,9 +132,10 @@ def _with_pv(state: State, volume: Volume, event: TraceEvent) -> Volume:
         unclaimed = pv is not None and index.pv_key(pv) == f"pv/{pv.uid}"
         found = [stored] if stored is not None and unclaimed else []
     if found and isinstance(found[0].object, PersistentVolume):
-        return replace(volume, pv=found[0].object, pv_seq=found[0].seq, pv_gone_at=None)
+        return replace(volume, pv=found[0].object, pv_seq=found[0].seq, pv_gone_at=None, pv_kept=False)
     if volume.pv is not None and volume.pv_gone_at is None:
-        return replace(volume, pv_gone_at=event.occurred_at, pv_seq=event.seq)
+        kept = index.find(state, PersistentVolume, volume.pv.uid) is not None
+        return replace(volume, pv_gone_at=event.occurred_at, pv_seq=event.seq, pv_kept=kept)
     return volume
 
 
@@ -171,7 +170,7 @@ def _volume_id(state: State, volume: Volume) -> str:
 
 
 def _attachments(state: State, volume: Volume) -> tuple[tuple[VolumeAttachment, int], ...]:
-    if not volume.pv_name:
+    if not volume.pv_name or volume.pv_kept:
         return ()
     found = []
     for uid in index.members(state, index.ATTACHMENTS_OF_PV, volume.pv_name):
@@ -224,8 +223,10 @@ def _calls(state: State, volume: Volume) -> tuple[Call, ...]:
 
 
 def _mounts(state: State, volume: Volume) -> tuple[MountFact, ...]:
-    keys = [index.staging_key(volume.driver, volume.volume_id)] if volume.volume_id else []
-    if volume.pv_name:
+    keys = []
+    if volume.volume_id and not volume.pv_kept:
+        keys.append(index.staging_key(volume.driver, volume.volume_id))
+    if volume.pv_name and not volume.pv_kept:
         keys.append(f"staging-pv/{volume.pv_name}")
     keys += [index.publish_key(use.pod_uid, volume.pv_name or use.volume_name) for use in volume.uses]
     found = [
@@ -269,33 +270,48 @@ def _expansion(volume: Volume, event: TraceEvent) -> Expansion | None:
     return None if known is not None and (size_of(known.wanted) or 0) > size else known
 
 
-def _with_marks(state: State, volume: Volume, event: TraceEvent) -> Volume:
+def _with_marks(state: State, volume: Volume, previous: Volume | None, event: TraceEvent) -> Volume:
+    """Only the witness that speaks is asked: no fact of one changes what another has shown. But all are where what they have told
+    turns out only now to be of this volume, or of this pod: its id, or the pod's node, may be known later than they told.
+    """
+    speaker = _speaker(event)
+    known = {use.pod_uid: use.node_name for use in previous.uses} if previous is not None else {}
+    is_new = previous is None or _is_known_by(volume) != _is_known_by(previous)
     living = [use for use in volume.uses if use.ended_at is None]
     uses = tuple(
-        replace(use, marks=_marks(Context(state, volume, use), use.marks, event)) for use in volume.uses
+        replace(
+            use,
+            marks=_marks(
+                Context(state, volume, use),
+                use.marks,
+                event,
+                None if is_new or known.get(use.pod_uid) != use.node_name else speaker,
+            ),
+        )
+        for use in volume.uses
     )
     volume = replace(volume, uses=uses)
     if volume.expansion is not None:
         ctx = Context(state, volume, living[0] if living else None)
-        marks = _marks_of(_EXPANSION, ctx, volume.expansion.marks, event)
+        marks = _marks_of(_EXPANSION[speaker], ctx, volume.expansion.marks, event)
         volume = replace(volume, expansion=replace(volume.expansion, marks=marks))
     if living:
         return volume
-    return replace(volume, marks=_marks(Context(state, volume), volume.marks, event))
+    return replace(volume, marks=_marks(Context(state, volume), volume.marks, event, speaker))
 
 
-def _marks(ctx: Context, marks: Marks, event: TraceEvent) -> Marks:
-    """`marks` with what has become done, and without what is no longer so while the pod stays.
-
-    Only the witness that speaks is asked: no fact of one changes what another has shown.
-    """
-    return _marks_of(_BACKWARD if ctx.is_leaving or ctx.use is None else _FORWARD, ctx, marks, event)
+def _is_known_by(volume: Volume) -> tuple[str, str, str]:
+    return volume.driver, volume.volume_id, volume.pv_name
 
 
-def _marks_of(
-    table: Mapping[Witness | None, Attests], ctx: Context, marks: Marks, event: TraceEvent
-) -> Marks:
-    for step_id, witness, attest in table[_speaker(event)]:
+def _marks(ctx: Context, marks: Marks, event: TraceEvent, speaker: Witness | None) -> Marks:
+    """`marks` with what has become done, and without what is no longer so while the pod stays."""
+    table = _BACKWARD if ctx.is_leaving or ctx.use is None else _FORWARD
+    return _marks_of(table[speaker], ctx, marks, event)
+
+
+def _marks_of(attests: Attests, ctx: Context, marks: Marks, event: TraceEvent) -> Marks:
+    for step_id, witness, attest in attests:
         testimony = attest(ctx)
         done = testimony is not None and testimony.status is StepStatus.DONE
         known = marks.get((step_id, witness))
@@ -304,6 +320,8 @@ def _marks_of(
             continue
         if done and testimony is not None:
             marks = marks.set((step_id, witness), _mark(testimony, event))
+        elif ctx.is_followed:
+            continue  # what was taken away after this pod is there again for another
         elif testimony is not None and testimony.status is not StepStatus.UNKNOWN:
             marks = marks.delete((step_id, witness))
     return marks
@@ -349,7 +367,9 @@ def _anything_left(state: State, volume: Volume) -> bool:
     claim_stays = volume.claim is not None and volume.claim_gone_at is None
     pv_stays = volume.pv is not None and volume.pv_gone_at is None
     busy = any(
-        call.in_flight and not call_silence(state, call.driver, call.method, call.node_name)
+        call.in_flight
+        and not volume.pv_kept
+        and not call_silence(state, call.driver, call.method, call.node_name)
         for call in volume.calls
     )  # what nobody will ever tell the end of, such as the calls of a driver that was uninstalled, holds nothing
     mounted = any(not node_is_gone(state, fact.node_name) for fact in volume.mounts)

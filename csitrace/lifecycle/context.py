@@ -52,15 +52,6 @@ class Context:
         return self.volume.pv_name
 
     @property
-    def pv_lives_on(self) -> bool:
-        """The PV is still there, and is another claim's by now, or nobody's: an administrator has taken its claimRef away."""
-        return (
-            self.pv is not None
-            and self.volume.pv_gone_at is not None
-            and index.find(self.state, PersistentVolume, self.pv.uid) is not None
-        )
-
-    @property
     def pod(self) -> Pod | None:
         return self.use.pod if self.use is not None else None
 
@@ -72,6 +63,22 @@ class Context:
     def is_leaving(self) -> bool:
         """The pod is gone or asked to go: the way forward is history."""
         return self.use is not None and (self.use.ended_at is not None or self.use.pod.is_terminating)
+
+    @cached_property
+    def is_followed(self) -> bool:
+        """The pod is gone, and another has had the volume on its node since: what is there now may be that one's."""
+        use = self.use
+        return (
+            use is not None
+            and use.ended_at is not None
+            and use.node_name != ""
+            and any(
+                other.pod_uid != use.pod_uid
+                and other.node_name == use.node_name
+                and (other.ended_at is None or other.ended_at > use.ended_at)
+                for other in self.volume.uses
+            )
+        )
 
     @property
     def is_inline(self) -> bool:

@@ -102,7 +102,7 @@ def _formers(state: State, volume: Volume) -> list[str]:
     if volume.volume_id:
         known_by[index.subject(volume.driver, volume.volume_id)] = None
     keys = [f"handle/{subject}" for subject in known_by]
-    if volume.pv is not None and index.pv_key(volume.pv) == volume.key:
+    if volume.pv is not None and volume.pv_gone_at is None and index.pv_key(volume.pv) == volume.key:
         keys.append(f"pv/{volume.pv.uid}")
     return [key for key in keys if key != volume.key and key in state.volumes]
 

@@ -69,9 +69,17 @@ def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
                 testimony = Testimony(StepStatus.DONE, _what_was(testimony))
             elif testimony is not None and testimony.status is StepStatus.PENDING:
                 testimony = None  # that there is nothing now says nothing of what was
+            elif testimony is not None and ctx.is_followed and testimony.seq > _ended_seq(ctx):
+                testimony = None  # told since the pod is gone: of the one after it
+        elif ctx.use is not None and ctx.is_followed and (step.id, witness) in ctx.use.marks:
+            testimony = Testimony(StepStatus.DONE, _what_was(testimony))  # it is there again for another
         if testimony is not None:
             testimonies[witness] = _stamped(testimony, mark)
     return testimonies
+
+
+def _ended_seq(ctx: Context) -> int:
+    return (ctx.use.ended_seq or 0) if ctx.use is not None else 0
 
 
 def _what_was(testimony: Testimony | None) -> str:

@@ -151,6 +151,7 @@ class Volume(msgspec.Struct, frozen=True):
     pv: PersistentVolume | None = None
     pv_seq: int = 0
     pv_gone_at: int | None = None
+    pv_kept: bool = False  # the PV itself stayed when it ceased to be this claim's
     attachments: tuple[tuple[VolumeAttachment, int], ...] = ()  # (object, seq), by node name
     uses: tuple[Use, ...] = ()  # living pods first, then ended ones, newest first
     calls: tuple[Call, ...] = ()  # oldest first, bounded

@@ -154,7 +154,7 @@ def _no_volume_deletion(ctx: Context) -> str:
         return reason
     if ctx.pv is not None and ctx.pv.spec.persistent_volume_reclaim_policy == "Retain":
         return "reclaim policy Retain"
-    return _no_provisioning(ctx)
+    return "the PV is no longer this claim's" if ctx.volume.pv_kept else _no_provisioning(ctx)
 
 
 _PVC, _PV, _POD, _VA, _NODE = "PersistentVolumeClaim", "PersistentVolume", "Pod", "VolumeAttachment", "Node"
@@ -306,7 +306,7 @@ BACKWARD: tuple[Step, ...] = (
     ),
     Step(
         "b12", BACK, "DeleteVolume", f"{_PROVISIONER} → driver",
-        {K: back.volume_deleted_claimed, D: call_answered("DeleteVolume", "CreateVolume")},
+        {K: back.volume_deleted_claimed, D: back.volume_deleted},
         (_PV,), "the driver to delete the volume", (D, K), _no_volume_deletion, ("b13",),
     ),
     Step(

@@ -112,10 +112,8 @@ def verdict(state: State, volume: Volume, now: int) -> Verdict:
 def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
     """The verdict on a volume of which it is known where it stands."""
     if volume.gone_at is not None:
-        kept = Context(state, volume).pv_lives_on
-        sentence = (
-            "gone: its PV is kept, and no longer this claim's" if kept else "gone: nothing of it is left"
-        )
+        kept = "its PV was kept, and is no longer this claim's"
+        sentence = f"gone: {kept if volume.pv_kept else 'nothing of it is left'}"
         return Verdict(Severity.GONE, "b13", sentence, since=volume.gone_at)
     ctx = Context(state, volume, where.use)
     if where.current is None or _waits_as_asked(ctx, where.current):

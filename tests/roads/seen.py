@@ -262,9 +262,9 @@ class Seen:
         found: set[str] = set()
         pv = self.find(volume.pv.uid) if volume.pv is not None else None
         claim = self.find(volume.claim.uid) if volume.claim is not None else None
-        if isinstance(pv, PersistentVolume) and not _is_of(pv, volume):
-            pv = None
-        released = not isinstance(pv, PersistentVolume) or pv.status.phase in ("Released", "Failed")
+        is_its_own = isinstance(pv, PersistentVolume) and _is_of(pv, volume)
+        phase = pv.status.phase if isinstance(pv, PersistentVolume) else ""
+        released = not is_its_own or phase in ("Released", "Failed")
         if claim is not None and not released and volume.volume_id not in self.deleted:
             found |= {"b10", "b11"}
         if isinstance(pv, PersistentVolume):

@@ -3,12 +3,15 @@
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
+from csitrace.lifecycle.witnessed.calls import call_answered
 from csitrace.lifecycle.witnessed.mount import unmounted
 from csitrace.lifecycle.witnessed.words import claims, complaint, containers_of, moving, pending, refusal
 from csitrace.model.times import parse_rfc3339
 
 STILL_ATTACHED = "is still attached to node"
 """external-provisioner's refusal while a VolumeAttachment refers to the PV (`VolumeFailedDelete`)."""
+
+_deleted = call_answered("DeleteVolume", "CreateVolume")
 
 
 def pod_leaving(ctx: Context) -> Testimony | None:
@@ -105,6 +108,9 @@ def claim_deleted(ctx: Context) -> Testimony | None:
 def pv_released(ctx: Context) -> Testimony | None:
     if (gone := _pv_gone(ctx)) is not None:
         return gone
+    if ctx.volume.pv_kept:
+        text = "PV is no longer this claim's"
+        return Testimony(StepStatus.DONE, text, ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
     if ctx.pv is None:
         return None
     phase = ctx.pv.status.phase
@@ -114,6 +120,8 @@ def pv_released(ctx: Context) -> Testimony | None:
 
 
 def volume_deleted_claimed(ctx: Context) -> Testimony | None:
+    if ctx.volume.pv_kept:
+        return None
     if (gone := _pv_gone(ctx)) is not None:
         return gone
     failed = ctx.last_event(("VolumeFailedDelete",))
@@ -126,10 +134,15 @@ def volume_deleted_claimed(ctx: Context) -> Testimony | None:
     return pending("PV still there", ctx.volume.pv_seq) if ctx.pv is not None else None
 
 
+def volume_deleted(ctx: Context) -> Testimony | None:
+    """A volume that was kept is deleted for somebody else, if ever."""
+    return None if ctx.volume.pv_kept else _deleted(ctx)
+
+
 def pv_gone(ctx: Context) -> Testimony | None:
     if (gone := _pv_gone(ctx)) is not None:
         return gone
-    if ctx.pv is None:
+    if ctx.pv is None or ctx.volume.pv_kept:
         return None
     return pending(f"held by {', '.join(ctx.pv.metadata.finalizers) or 'nothing'}", ctx.volume.pv_seq)
 
@@ -141,10 +154,9 @@ def _pod_gone(ctx: Context) -> Testimony | None:
 
 
 def _pv_gone(ctx: Context) -> Testimony | None:
-    if ctx.volume.pv_gone_at is None:
+    if ctx.volume.pv_gone_at is None or ctx.volume.pv_kept:
         return None
-    text = "PV is no longer this claim's" if ctx.pv_lives_on else "PV is gone"
-    return Testimony(StepStatus.DONE, text, ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
+    return Testimony(StepStatus.DONE, "PV is gone", ctx.volume.pv_gone_at, seq=ctx.volume.pv_seq)
 
 
 def _attachment_gone(ctx: Context, text: str) -> Testimony | None:

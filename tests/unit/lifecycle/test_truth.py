@@ -12,12 +12,16 @@ from csitrace.lifecycle.verdict import verdict
 from csitrace.lifecycle.views import Severity
 from csitrace.model import events, kinds
 from csitrace.model.events import Body, Witness
+from csitrace.model.kubernetes import ObjectReference
 from tests.story import (
     DRIVER,
+    HANDLE,
     KEY,
     NODE,
     PV_NAME,
+    STAGING,
     Story,
+    attachment,
     claim,
     happened,
     pod,
@@ -249,7 +253,8 @@ def test_a_pv_at_rest_says_how_it_rests(phase: str, said: str) -> None:
 
 
 def test_a_retained_pv_is_released_and_kept_until_it_is_freed() -> None:
-    """Reclaim policy Retain: nobody is late; freed by hand, the old claim's row says that the PV was kept."""
+    """Reclaim policy Retain: nobody is late; freed by hand, the old claim's row says that the PV was kept, and never that it is
+    gone: not when another claim has it, nor when it goes with that one."""
     story = ROADS["WaitForFirstConsumer"][6][1]
     kept = replace(pv("Released"), spec=replace(pv().spec, persistent_volume_reclaim_policy="Retain"))
     bound = claim("Bound", PV_NAME, deleting=True, selected_node=NODE, storage_provisioner=DRIVER)
@@ -259,8 +264,45 @@ def test_a_retained_pv_is_released_and_kept_until_it_is_freed() -> None:
     assert (word.severity, word.sentence) == (Severity.WAITING, "released, and kept: reclaim policy Retain")
     told.put(replace(kept, spec=replace(kept.spec, claim_ref=None)))
     assert told.volume.gone_at is not None
-    assert "its PV is kept" in told.verdict().sentence
+    assert "its PV was kept" in told.verdict().sentence
     assert set(told.state.volumes) == {KEY, "pv/uid-pv"}
+    gone_at = told.volume.gone_at
+    ref = ObjectReference(kind="PersistentVolumeClaim", namespace="shop", name="again", uid="uid-again")
+    rebound = replace(
+        kept, spec=replace(kept.spec, claim_ref=ref), status=replace(kept.status, phase="Bound")
+    )
+    told.put(rebound).put(attachment(attached=True)).mount(STAGING, 100).call(
+        "NodeGetVolumeStats", volume_id=HANDLE
+    )
+    told.put(happened("Deleted", "once more", bound))  # the old claim is looked at again
+    assert told.volume.gone_at == gone_at
+    assert {"claim/uid-again", KEY} == set(told.state.volumes)
+    assert (
+        _kept(told)
+        == [(StepStatus.DONE, "")] * 2 + [(StepStatus.NOT_APPLICABLE, "reclaim policy Retain")] * 2
+    )
+    told.rpc("DeleteVolume").remove(rebound).put(happened("Deleted", "and again", bound, uid="later"))
+    assert (
+        _kept(told)
+        == [(StepStatus.DONE, "")] * 2 + [(StepStatus.NOT_APPLICABLE, "reclaim policy Retain")] * 2
+    )
+    assert told.volume.gone_at == gone_at
+
+
+def test_a_pv_that_is_taken_away_from_its_claim_is_not_gone() -> None:
+    """Whatever its reclaim policy: its claimRef is another's, and it is not said to be deleted with the claim."""
+    story = ROADS["WaitForFirstConsumer"][6][1]
+    told = Story(story.state, list(story.events), story.at, story.call_id)
+    told.remove(pod()).remove(claim("Bound", PV_NAME, deleting=True))
+    told.put(replace(pv("Available"), spec=replace(pv().spec, claim_ref=None)))
+    taken = (StepStatus.NOT_APPLICABLE, "the PV is no longer this claim's")
+    assert _kept(told) == [(StepStatus.DONE, "")] * 2 + [taken] * 2
+    assert told.volume.gone_at is not None
+
+
+def _kept(told: Story) -> list[tuple[StepStatus, str]]:
+    """b10 to b13, of the claim's own entry."""
+    return [(view.status, view.note) for view in way_back(told.state, told.volume, None)]
 
 
 BACK = way_back_road(straight_road()[-1][1])
