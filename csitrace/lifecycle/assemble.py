@@ -360,7 +360,10 @@ def _mark(testimony: Testimony, event: TraceEvent) -> Mark:
 
 
 def _anything_left(state: State, volume: Volume) -> bool:
-    if volume.claim is None and volume.pv is None and volume.calls:  # a driver alone knows of it
+    inline = volume.key.startswith("inline/")
+    if (
+        volume.claim is None and volume.pv is None and volume.calls and not inline
+    ):  # a driver alone knows of it
         last = next((c for c in reversed(volume.calls) if c.method in ("CreateVolume", "DeleteVolume")), None)
         return last is None or last.method != "DeleteVolume" or last.code != 0
     living_pod = any(use.ended_at is None for use in volume.uses)
@@ -373,5 +376,5 @@ def _anything_left(state: State, volume: Volume) -> bool:
         for call in volume.calls
     )  # what nobody will ever tell the end of, such as the calls of a driver that was uninstalled, holds nothing
     mounted = any(not node_is_gone(state, fact.node_name) for fact in volume.mounts)
-    unknown_yet = volume.claim is None and volume.pv is None and not volume.key.startswith("inline/")
+    unknown_yet = volume.claim is None and volume.pv is None and not inline
     return bool(claim_stays or pv_stays or living_pod or volume.attachments or mounted or busy or unknown_yet)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from csitrace.lifecycle import index
 from csitrace.lifecycle.fuse import fuse_states
 from csitrace.lifecycle.heard import kind_silence
+from csitrace.lifecycle.pod_trouble import containers, how_ended, pod_trouble
 from csitrace.lifecycle.state import State, Volume
-from csitrace.model.kubernetes import ContainerStateTerminated, ContainerStatus, Pod
+from csitrace.model.kubernetes import ContainerStateTerminated, Pod
 from csitrace.model.times import parse_rfc3339
 
 GONE = "Gone"
-
-_USUAL_WAITS = ("ContainerCreating", "PodInitializing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def daemon_pod(state: State, uid: str, node_name: str = "") -> DaemonPod:
         unseen = kind_silence(state, "Pod")
         return DaemonPod(uid, node_name=node_name, phase="" if unseen else GONE, unseen=unseen)
     pod = stored.object
-    ended = _last_end(pod)
+    ended, trouble = _last_end(pod), pod_trouble(pod)
     return DaemonPod(
         uid=uid,
         namespace=pod.namespace,
@@ -83,9 +82,9 @@ def daemon_pod(state: State, uid: str, node_name: str = "") -> DaemonPod:
         phase=pod.status.phase,
         is_ready=any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions),
         is_leaving=pod.is_terminating,
-        trouble=_trouble(pod),
-        restarts=sum(status.restart_count for status in _statuses(pod)),
-        last_exit=_end_text(ended) if ended is not None else "",
+        trouble=trouble.in_full if trouble is not None else "",
+        restarts=sum(status.restart_count for status in containers(pod)),
+        last_exit=how_ended(ended) if ended is not None else "",
         last_exit_at=parse_rfc3339(ended.finished_at) if ended is not None else None,
         seq=stored.seq,
     )
@@ -110,27 +109,6 @@ def _that_say_so(state: State, volume: Volume) -> Iterator[str]:
         yield from index.members(state, index.FUSE_PODS_OF, index.subject(volume.driver, volume.volume_id))
 
 
-def _statuses(pod: Pod) -> tuple[ContainerStatus, ...]:
-    return (*pod.status.init_container_statuses, *pod.status.container_statuses)
-
-
-def _trouble(pod: Pod) -> str:
-    """The pod's own reason (evicted), the scheduler's, a container's that waits, or of one that has ended: the first there is."""
-    if pod.status.phase == "Failed" and pod.status.reason:
-        return _with_message(pod.status.reason, pod.status.message)
-    for condition in pod.status.conditions:
-        if condition.type == "PodScheduled" and condition.status == "False":
-            return _with_message(condition.reason or "Unschedulable", condition.message)
-    for status in _statuses(pod):
-        waiting = status.state.waiting
-        if waiting is not None and waiting.reason not in ("", *_USUAL_WAITS):
-            return _with_message(waiting.reason, waiting.message)
-    for status in pod.status.container_statuses:
-        if status.state.terminated is not None:
-            return _end_text(status.state.terminated)
-    return ""
-
-
 def _last_end(pod: Pod) -> ContainerStateTerminated | None:
     """How a container last ended: where it runs again, the end before."""
     ends = [
@@ -140,12 +118,3 @@ def _last_end(pod: Pod) -> ContainerStateTerminated | None:
         if end is not None
     ]
     return max(ends, key=lambda end: end.finished_at or "", default=None)
-
-
-def _end_text(end: ContainerStateTerminated) -> str:
-    how = f"signal {end.signal}" if end.signal else f"exit code {end.exit_code}"
-    return f"{end.reason}, {how}" if end.reason else how
-
-
-def _with_message(reason: str, message: str) -> str:
-    return f"{reason}: {message}" if message and message != reason else reason

@@ -26,6 +26,12 @@ from csitrace.model.times import format_rfc3339, parse_rfc3339
 
 _AD = "attach/detach controller"
 
+_CORDONED = "node(s) were unschedulable"
+"""The scheduler's words (NodeUnschedulable, Filter) on nodes with `spec.unschedulable`."""
+
+_NAMED = 3
+"""How many nodes are named in a sentence."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -94,6 +100,27 @@ def _user(ctx: Context, use: Use) -> Hold:
     return Hold(text, f"pod {use.pod.name}", (told,), command)
 
 
+def nodes_cordoned(ctx: Context) -> Hold | None:
+    """The scheduler has found nodes cordoned: it says how many, the nodes themselves say which."""
+    refused = ctx.condition("PodScheduled")
+    if refused is None or refused.status != "False" or _CORDONED not in refused.message:
+        return None
+    nodes = sorted(node.name for node in index.of_kind(ctx.state, Node) if node.spec.unschedulable)
+    if not nodes:
+        return None
+    more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    verb = "nodes {} are" if len(nodes) > 1 else "node {} is"
+    text = f"{verb.format(', '.join(nodes[:_NAMED]) + more)} cordoned"
+    told = (Evidence(Witness.KUBERNETES, text, _node_seq(ctx, nodes[0])),)
+    return Hold(text, evidence=told, command="kubectl get nodes")
+
+
+def _node_seq(ctx: Context, name: str) -> int:
+    node = index.by_name(ctx.state, Node, name)
+    stored = index.find(ctx.state, Node, node.uid) if node is not None else None
+    return stored.seq if stored is not None else 0
+
+
 def node_not_ready(ctx: Context) -> Hold | None:
     """The pod's own node does not report."""
     return _not_ready(ctx, ctx.node_name)
@@ -108,9 +135,8 @@ def _not_ready(ctx: Context, node_name: str) -> Hold | None:
         return None
     since = ready.last_transition_time
     text = f"node {node_name} is not ready{f' since {since[11:]}' if since else ''}"
-    stored = index.find(ctx.state, Node, node.uid) if node is not None else None
     said = f"{text}: {ready.reason or ready.status}"
-    told = Evidence(Witness.KUBERNETES, said, stored.seq if stored is not None else 0, parse_rfc3339(since))
+    told = Evidence(Witness.KUBERNETES, said, _node_seq(ctx, node_name), parse_rfc3339(since))
     return Hold(text, f"node {node_name}", (told,), f"kubectl describe node {node_name}")
 
 
@@ -134,6 +160,7 @@ def not_registered(ctx: Context) -> Hold | None:
 
 _QUESTIONS: tuple[tuple[tuple[str, ...], Callable[[Context], Hold | None]], ...] = (
     (("3",), used_by_one_pod),
+    (("3",), nodes_cordoned),
     (("10",), attached_elsewhere),
     (("15", "16a", "16b", "17", "b2", "b3", "b4", "b5", "b6"), node_not_ready),
     (("12", "13", "16a", "16b", "b3", "b5"), not_registered),

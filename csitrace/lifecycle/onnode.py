@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 
 from csitrace.lifecycle.driver_pods import is_controller_pod, is_node_pod, sidecars
 from csitrace.lifecycle.heard import kernel_silence, kind_silence
+from csitrace.lifecycle.pod_trouble import pod_trouble
 from csitrace.lifecycle.survey import Share, Survey
 from csitrace.lifecycle.views import Severity, VolumeRow
 from csitrace.model.kubernetes import Node, Pod
 
 Finding = tuple[Severity, str]
-
-_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +96,16 @@ def driver_pod(pod: Pod) -> DriverPod:
         tuple(roles),
         sidecars(pod),
         sum(container.restart_count for container in pod.status.container_statuses),
-        pod_trouble(pod),
+        _trouble(pod),
     )  # fmt: skip
 
 
-def pod_trouble(pod: Pod) -> str:
+def _trouble(pod: Pod) -> str:
     """Why a pod cannot do its work, in a few words; "" when it can, or is about to."""
     if pod.is_terminating:
         return "is being deleted"
-    if pod.status.phase == "Failed":
-        return pod.status.reason or "Failed"
-    for container in pod.status.container_statuses:
-        waiting = container.state.waiting
-        if waiting is not None and waiting.reason not in _STARTING:
-            return f"{container.name}: {waiting.reason}"
+    if (trouble := pod_trouble(pod)) is not None:
+        return trouble.in_short
     ready = next((c for c in pod.status.conditions if c.type == "Ready"), None)
     if not pod.spec.node_name:
         return "has no node yet"

@@ -6,6 +6,7 @@ from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed.calls import call_answered
 from csitrace.lifecycle.witnessed.mount import unmounted
 from csitrace.lifecycle.witnessed.words import claims, complaint, containers_of, moving, pending, refusal
+from csitrace.model.events import Witness
 from csitrace.model.times import parse_rfc3339
 
 STILL_ATTACHED = "is still attached to node"
@@ -56,7 +57,7 @@ def staging_unmounted(ctx: Context) -> Testimony | None:
 def kubelet_let_go(ctx: Context) -> Testimony | None:
     if not ctx.volume.volume_id and (silence := ctx.silence("PersistentVolume")):
         return Testimony(StepStatus.UNKNOWN, f"{silence}, by whose handle the node lists it")
-    if ctx.is_in_use is None or ctx.silence("Node"):
+    if ctx.is_in_use is None or ctx.silence("Node") or _never_attached(ctx):
         return None
     if ctx.is_in_use:
         return pending("still in volumesInUse (updated every 10 s)")
@@ -163,4 +164,12 @@ def _attachment_gone(ctx: Context, text: str) -> Testimony | None:
     """There is none that we know of, which says something only where they can be read."""
     if not ctx.pv_name and (silence := ctx.silence("PersistentVolume")):
         return Testimony(StepStatus.UNKNOWN, f"{silence}, by whose name attachments are known")
+    if _never_attached(ctx):
+        return None
     return None if ctx.silence("VolumeAttachment") else Testimony(StepStatus.DONE, text)
+
+
+def _never_attached(ctx: Context) -> bool:
+    """That nothing is attached shows no detach where nothing had to be attached, nor was seen to be."""
+    seen = ctx.use is not None and ("14", Witness.KUBERNETES) in ctx.use.marks
+    return ctx.attach_required is False and not seen
