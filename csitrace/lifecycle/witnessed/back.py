@@ -51,7 +51,7 @@ def pod_deleted(ctx: Context) -> Testimony | None:
 
 
 def staging_unmounted(ctx: Context) -> Testimony | None:
-    return unmounted(ctx, "staging")
+    return None if ctx.is_inline else unmounted(ctx, "staging")
 
 
 def kubelet_let_go(ctx: Context) -> Testimony | None:

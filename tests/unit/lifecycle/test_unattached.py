@@ -7,7 +7,8 @@ from csitrace.lifecycle.ladder import way_back
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.verdict import verdict
 from csitrace.lifecycle.views import Severity
-from csitrace.model.kubernetes import CSIVolumeSource, Pod, PodVolume
+from csitrace.model.kubernetes import CSIVolumeSource, Pod
+from csitrace.model.kubernetes import Volume as PodVolume
 from tests import story
 from tests.story import DRIVER, NODE, POD_UID, PV_NAME, STAGING, TARGET, Story
 
@@ -45,19 +46,19 @@ def test_what_was_attached_is_detached_whatever_the_driver_says_now() -> None:
     assert {told.back_statuses()[step] for step in _DETACH} == {StepStatus.DONE}
 
 
-def _pod(**what: bool) -> Pod:
-    plain = story.pod(NODE, "running", "Running", started=True, **what)
+def _pod(deleting: bool = False) -> Pod:
+    plain = story.pod(NODE, "running", "Running", started=True, deleting=deleting)
     entry = PodVolume(name="scratch", csi=CSIVolumeSource(driver=DRIVER))
     return replace(plain, spec=replace(plain.spec, volumes=(entry,)))
 
 
 def test_an_inline_volume_is_gone_with_its_pod() -> None:
     """Its calls were heard, and there was never a DeleteVolume: unpublished and its pod gone, nothing of it is left."""
-    asked = {"volume_id": inline_handle(POD_UID, "scratch"), "target_path": _SCRATCH}
+    handle = inline_handle(POD_UID, "scratch")
     told = Story().hear_everyone().put(story.csi_driver()).put(story.node()).put(_pod())
-    told.rpc("NodePublishVolume", **asked).mount(_SCRATCH, 101)
+    told.rpc("NodePublishVolume", volume_id=handle, target_path=_SCRATCH).mount(_SCRATCH, 101)
     told.put(_pod(deleting=True))
-    told.rpc("NodeUnpublishVolume", **asked).unmount(_SCRATCH, 101)
+    told.rpc("NodeUnpublishVolume", volume_id=handle, target_path=_SCRATCH).unmount(_SCRATCH, 101)
     (volume,) = told.state.volumes.values()
     assert volume.gone_at is None
     told.remove(_pod(deleting=True))
