@@ -312,13 +312,10 @@ class Context:
         return ("", self.node_name, *told)
 
     def _says_of_this(self, fact: EventFact) -> bool:
-        """A pod's Events speak of all its volumes: keep those of this pod that name this volume, or name none."""
+        """A pod's Events speak of all its volumes: keep those of this pod that name this volume, or name none. Without a pod,
+        what was said to pods before is of no account."""
         event = fact.event
-        if self.use is not None and event.involved_object.uid != self.use.pod_uid:
+        if self.use is None or event.involved_object.uid != self.use.pod_uid:
             return False
-        names = [
-            self.volume.volume_id,
-            self.pv_name,
-            self.use.volume_name if self.use else "",
-        ]
+        names = [self.volume.volume_id, self.pv_name, self.use.volume_name]
         return 'volume "' not in event.message or any(f'"{name}"' in event.message for name in names if name)

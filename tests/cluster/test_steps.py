@@ -1,7 +1,6 @@
 """A volume's whole road on a real cluster, as csitrace tells it: seventeen steps forward, and the way back to nothing."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,15 @@ from csitrace.lifecycle.state import State, StepStatus, Volume
 from csitrace.lifecycle.verdict import standing
 from csitrace.lifecycle.views import Severity, StepView
 from csitrace.model.events import (
-    Body,
-    MountAppeared,
-    ObjectAdded,
-    ObjectListed,
-    ObjectModified,
-    RpcFinished,
     Stamp,
     Witness,
 )
-from csitrace.model.kubernetes import PersistentVolume, PersistentVolumeClaim, Pod, VolumeAttachment
 from csitrace.model.times import SECOND, parse_rfc3339
 from tests.cluster.conftest import Target
 from tests.cluster.harness import mounts, objects, storage
 from tests.cluster.harness.kubectl import Kubectl
 from tests.cluster.watching import Watching, find_volume, watching
+from tests.roads.seen import Seen
 
 K, D, N = Witness.KUBERNETES, Witness.DRIVER, Witness.KERNEL
 
@@ -151,66 +144,19 @@ def _assert_one_after_another(order: tuple[str, ...], views: dict[str, StepView]
             latest, previous = max(latest, view.at), step
 
 
-_STORED = ObjectListed | ObjectAdded | ObjectModified
-
-
-def _object(body: Body, kind: type[Any]) -> Any:
-    return body.object if isinstance(body, _STORED) and isinstance(body.object, kind) else None
-
-
-def _tells(kind: type[Any], holds: Callable[[Any], object]) -> Callable[[Body], bool]:
-    """Facts about an object of a kind of which something holds."""
-    return lambda body: (obj := _object(body, kind)) is not None and bool(holds(obj))
-
-
-def _answered(method: str) -> Callable[[Body], bool]:
-    return lambda body: isinstance(body, RpcFinished) and body.method.endswith(f"/{method}") and not body.code
-
-
-def _mounted(part: str) -> Callable[[Body], bool]:
-    return lambda body: isinstance(body, MountAppeared) and part in body.mount.mount_point
-
-
-def _runs(pod: Pod) -> bool:
-    return any(status.state.running is not None for status in pod.status.container_statuses)
-
-
-PROOFS: dict[str, tuple[Callable[[Body], bool], ...]] = {
-    "4": (_tells(PersistentVolumeClaim, lambda claim: claim.metadata.annotations.selected_node),),
-    "6": (_answered("CreateVolume"), _tells(PersistentVolume, lambda pv: True)),
-    "7": (_tells(PersistentVolume, lambda pv: True),),
-    "8": (_tells(PersistentVolumeClaim, lambda claim: claim.status.phase == "Bound"),),
-    "9": (_tells(Pod, lambda pod: pod.spec.node_name),),
-    "11": (_tells(VolumeAttachment, lambda attachment: True),),
-    "12": (_tells(VolumeAttachment, lambda attachment: attachment.metadata.finalizers),),
-    "13": (
-        _answered("ControllerPublishVolume"),
-        _tells(VolumeAttachment, lambda attachment: attachment.status.attached),
-    ),
-    "14": (_tells(VolumeAttachment, lambda attachment: attachment.status.attached),),
-    "15": (_tells(Pod, lambda pod: pod.status.start_time),),
-    "16a": (_mounted("/globalmount"), _answered("NodeStageVolume"), _tells(Pod, _runs)),
-    "16b": (_mounted("/volumes/kubernetes.io~csi/"), _answered("NodePublishVolume"), _tells(Pod, _runs)),
-    "17": (_tells(Pod, _runs),),
-}
-"""The facts that prove each step, as they come in. Each implies the steps before it, which its witness may tell of later."""
-
-_ORDER = list(PROOFS)
-
-
 def _assert_never_done_unseen(watched: Watching, key: str) -> None:
-    """Replay of what was taken in: no step is done beyond the furthest that a fact about this volume or its pod has proved."""
+    """Replay of what was taken in: no step is done that the facts so far have not proved."""
     history = watched.session.history
-    furthest = -1
+    seen, proved = Seen(), set[str]()
     for event in history.events(history.first_seq + 1, history.tail_seq):
+        seen.take(event.body)
         state = history.state_at(event.seq)
         if key not in state.changed_keys or key not in state.volumes:
             continue
-        proved = [step for step, proofs in PROOFS.items() if any(proof(event.body) for proof in proofs)]
-        furthest = max(furthest, *(_ORDER.index(step) for step in proved), -1)
         volume = state.volumes[key]
-        views = ladder(state, volume, volume.uses[0] if volume.uses else None)
-        unseen = {view.step_id for view in views if _done(view)} & set(_ORDER[furthest + 1 :])
+        use = volume.uses[0] if volume.uses else None
+        proved |= seen.proved(volume, None) | seen.proved(volume, use)
+        unseen = {view.step_id for view in ladder(state, volume, use) if _done(view)} - proved
         assert unseen == set(), f"done without a proof after event {event.seq}"
 
 

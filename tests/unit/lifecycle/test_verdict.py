@@ -349,6 +349,8 @@ def test_an_authorizer_that_is_behind_is_no_failure() -> None:
     story.put(happened("FailedMount", told, pod(NODE)))
     statuses = {view.step_id: view.status for view in ladder(story.state, story.volume, story.volume.uses[0])}
     assert statuses["16b"] is StepStatus.MOVING
+    without_pod = {view.step_id: view.status for view in ladder(story.state, story.volume, None)}
+    assert without_pod["16b"] is StepStatus.PENDING, "what was said to a pod is said of no volume at rest"
 
 
 def test_a_provisioner_that_has_spoken_was_named() -> None:
