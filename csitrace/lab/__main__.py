@@ -38,6 +38,9 @@ def main(arguments: Sequence[str]) -> int:
         "--nodes", type=int, metavar="N", help="how many (default: as many as the scenario needs)"
     )
     parser.add_argument("--once", action="store_true", help="tell each story once, and stay where it leads")
+    parser.add_argument(
+        "--unattached", action="store_true", help="a driver that is never attached, and offers inline volumes"
+    )
     given = parser.parse_args(arguments)
     directory = given.directory or sandbox.enter().directory
     scenario = SCENARIOS.get(given.scenario, Scenario())
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         pace=Pace(given.speed),
         nodes=given.nodes or scenario.nodes,
         once=given.once,
+        attaches=not given.unattached,
     )
     with suppress(asyncio.CancelledError):
         asyncio.run(_run(settings))

@@ -34,13 +34,14 @@ from csitrace.lab.user import User
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
     """`directory`: the lab's own, with a short path (sockets lie below it); `nodes`: how many; `once`: tell each story once,
-    and stay there."""
+    and stay there; `attaches`: False for a driver whose volumes are not attached to nodes, and which offers inline ones."""
 
     directory: Path
     stories: tuple[Story, ...]
     pace: Pace
     nodes: int = 1
     once: bool = False
+    attaches: bool = True
 
 
 _SIDECARS: tuple[tuple[str, Callable[[str, Program, DriverClient], Awaitable[None]]], ...] = (
@@ -54,7 +55,7 @@ async def run_lab(
     settings: LabSettings, ready: Callable[[LabReady], None], reached: Callable[[str], None]
 ) -> None:
     """Run until cancelled. `ready` is called when the API is served, `reached` with each story's name when it got there."""
-    drivers = [_driver(settings.directory, number) for number in range(1, settings.nodes + 1)]
+    drivers = [_driver(settings, number) for number in range(1, settings.nodes + 1)]
     pace = settings.pace
     token = secrets.token_urlsafe(32)
     server = ApiServer(Store(), token, bookmark_seconds=pace.scaled(60))
@@ -95,9 +96,9 @@ async def run_lab(
                 group.create_task(driver.run(pace))
 
 
-def _driver(directory: Path, number: int) -> DriverProgram:
+def _driver(settings: LabSettings, number: int) -> DriverProgram:
     """The driver of the `number`-th node; the first one serves the Controller."""
-    name = node_name(number)
+    name, directory = node_name(number), settings.directory
     layout = Layout(directory / name / "kubelet")
     layout.root.mkdir(parents=True, exist_ok=True)
     return DriverProgram(
@@ -107,6 +108,7 @@ def _driver(directory: Path, number: int) -> DriverProgram:
         state=directory / "driver",
         log=directory / name / "driver.log",
         controller=number == 1,
+        attaches=settings.attaches,
     )
 
 

@@ -26,7 +26,8 @@ _FAULTS = "csitrace.driver.v1.Faults"
 @dataclass(frozen=True, slots=True)
 class DriverProgram:
     """One node's driver: where it listens and what it is called. `state`: the directory that all nodes' drivers share, where
-    the volumes' bytes are; `log`: where it writes what it has to say; `controller`: it serves the Controller, too."""
+    the volumes' bytes are; `log`: where it writes what it has to say; `controller`: it serves the Controller, too;
+    `attaches`: its volumes are attached to nodes."""
 
     name: str
     node_id: str
@@ -34,6 +35,7 @@ class DriverProgram:
     state: Path
     log: Path
     controller: bool
+    attaches: bool = True
 
     @property
     def socket(self) -> Path:
@@ -75,6 +77,7 @@ class DriverProgram:
             *("--kubelet-dir", str(self.layout.root)),
             "--node",
             *(["--controller"] if self.controller else []),
+            *([] if self.attaches else ["--without", "publish"]),
         ]
 
     async def set_fault(self, target: str, volume_id: str, effect: str) -> None:

@@ -59,7 +59,14 @@ class User:
             await self._client.ensure(NAMESPACES, {"metadata": {"name": namespace}})
         driver: Object = {
             "metadata": {"name": self.driver.name},
-            "spec": {"attachRequired": True, "podInfoOnMount": True, "fsGroupPolicy": "None"},
+            "spec": {
+                "attachRequired": self.driver.attaches,
+                "podInfoOnMount": True,
+                "fsGroupPolicy": "None",
+                "volumeLifecycleModes": ["Persistent"]
+                if self.driver.attaches
+                else ["Persistent", "Ephemeral"],
+            },
         }
         await self._client.ensure(CSI_DRIVERS, driver)
         await self.create_class(IMMEDIATE, "Immediate")

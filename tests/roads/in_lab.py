@@ -23,6 +23,7 @@ from tests.cluster.harness.objects import LOCAL, Image
 from tests.cluster.watching import hearing
 from tests.integration.lab.conftest import LabProcess
 from tests.roads import driver, leftovers
+from tests.roads.manifests import DRIVER, WAITING
 from tests.roads.road import LAB, Object
 from tests.roads.traveller import Told
 
@@ -41,6 +42,8 @@ class InLab:
     patience_s: float = 40.0
     image: Image = LOCAL
     cluster: None = None
+    unattached_driver: str = DRIVER
+    unattached_class: str = WAITING
 
     @property
     def nodes(self) -> tuple[str, ...]:

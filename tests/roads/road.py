@@ -22,7 +22,8 @@ class Road:
     """One way a volume takes. `name` is its id in results and docs, `title` is for readers, the docstring of `drive` its claim.
 
     `on`: where it can be walked; `nodes`: how many it needs; `stuck`: steps at which a volume on it is rightly called stuck.
-    `disturbs`: it kills or stops parts, so nothing else may be on its way meanwhile.
+    `disturbs`: it kills or stops parts, so nothing else may be on its way meanwhile. `unattached`: it needs the driver that is
+    never attached.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Road:
     nodes: int = 1
     stuck: frozenset[str] = frozenset()
     disturbs: bool = False
+    unattached: bool = False
 
     @property
     def claim(self) -> str:
@@ -46,11 +48,12 @@ def road(
     nodes: int = 1,
     stuck: Sequence[str] = (),
     disturbs: bool = False,
+    unattached: bool = False,
 ) -> "Callable[[Callable[[Traveller], Awaitable[None]]], Road]":
     """Make a road of the coroutine that drives it."""
 
     def made(drive: "Callable[[Traveller], Awaitable[None]]") -> Road:
-        return Road(name, title, drive, on, nodes, frozenset(stuck), disturbs)
+        return Road(name, title, drive, on, nodes, frozenset(stuck), disturbs, unattached)
 
     return made
 
@@ -71,6 +74,16 @@ class Place(Protocol):
 
     @property
     def image(self) -> Image: ...
+
+    @property
+    def unattached_driver(self) -> str:
+        """The name of a driver that is never attached and offers inline volumes, for roads that need it."""
+        ...
+
+    @property
+    def unattached_class(self) -> str:
+        """That driver's StorageClass, which waits for the first consumer."""
+        ...
 
     @property
     def cluster(self) -> Any:
