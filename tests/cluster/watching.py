@@ -73,8 +73,11 @@ class Watching:
 
 
 @asynccontextmanager
-async def watching(target: Target, history: History | None = None) -> AsyncIterator[Watching]:
-    """``csitrace watch`` on the cluster, begun and complete: every witness that can be heard has told all there is."""
+async def watching(
+    target: Target, history: History | None = None, feeds: Sequence[str] = ()
+) -> AsyncIterator[Watching]:
+    """``csitrace watch`` on the cluster, begun and complete: every witness that can be heard has told all there is. ``feeds``: of
+    drivers besides the usual one."""
     kubernetes = await KubernetesSource.open(ConnectionOptions(kubeconfig=str(target.kubectl.kubeconfig)))
     sources: list[Source] = [kubernetes]
     heard = {Witness.KUBERNETES}
@@ -82,7 +85,7 @@ async def watching(target: Target, history: History | None = None) -> AsyncItera
         nodes = target.cluster.nodes
         sources += local_sources(
             [(str(node.kubelet_root), node.name) for node in nodes],
-            [storage.driver_feed(node) for node in nodes],
+            [*(storage.driver_feed(node) for node in nodes), *feeds],
         )
         heard |= {Witness.DRIVER, Witness.KERNEL}
     async with hearing(sources, heard, history) as watched:

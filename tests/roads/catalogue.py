@@ -19,5 +19,6 @@ UNATTACHED_IN_LAB = tuple(road for road in ROADS if LAB in road.on and road.unat
 CALM_ON_CLUSTER = tuple(
     road for road in ROADS if CLUSTER in road.on and not road.disturbs and not road.unattached
 )
+UNATTACHED_ON_CLUSTER = tuple(road for road in ROADS if CLUSTER in road.on and road.unattached)
 DISTURBING_ON_CLUSTER = disrupted.DISRUPTED
 FAILING_NODES_ON_CLUSTER = failing_nodes.FAILING_NODES

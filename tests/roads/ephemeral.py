@@ -2,12 +2,12 @@
 
 from csitrace.lifecycle.views import Severity
 from tests.roads.expected import GONE, IN_USE
-from tests.roads.manifests import WRITING, claim
-from tests.roads.road import LAB, road
+from tests.roads.manifests import WRITING, Object, claim
+from tests.roads.road import road
 from tests.roads.traveller import Traveller
 
 
-@road("never-attached", "A driver that says `attachRequired: false`", on=frozenset({LAB}), unattached=True)
+@road("never-attached", "A driver that says `attachRequired: false`", unattached=True)
 async def never_attached(t: Traveller) -> None:
     """No VolumeAttachment, no call to attach or detach, nothing in the node's `volumesInUse`: 10 to 14 and b6 to b9 do not
     apply, and nobody waits for them."""
@@ -19,15 +19,11 @@ async def never_attached(t: Traveller) -> None:
     await t.moment("gone", done="1-9 15-17 b1-b5 b10-b13", na="10-14 b6-b9", waits=GONE)
 
 
-@road("inline", "An inline ephemeral volume", on=frozenset({LAB}), unattached=True)
+@road("inline", "An inline ephemeral volume", unattached=True)
 async def inline(t: Traveller) -> None:
     """The pod names the driver itself: there is no claim and no PV, nothing is provisioned, attached or staged. It is published,
     and with the pod all of it goes."""
-    pod = t.pod("pod", script=WRITING)
-    source = {"driver": t.place.unattached_driver, "volumeAttributes": {"size": "16Mi"}}
-    pod["spec"]["volumes"] = [{"name": "data", "csi": source}]
-    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
-    await t.apply(pod)
+    await t.apply(_inline(t, "16Mi"))
     await t.moment("in use", of="pod:data", done="1-3 9 15 16b 17", na="4-8 10-14 16a", waits=IN_USE)
     await t.delete("pod/pod")
     await t.moment(
@@ -42,17 +38,12 @@ async def inline(t: Traveller) -> None:
 @road(
     "inline-refused",
     "An inline volume whose attributes the driver refuses",
-    on=frozenset({LAB}),
     unattached=True,
     stuck=("16b",),
 )
 async def inline_refused(t: Traveller) -> None:
     """The driver says which word is wrong; the pod waits at 16b, and deleted it leaves nothing."""
-    pod = t.pod("pod")
-    source = {"driver": t.place.unattached_driver, "volumeAttributes": {"size": "much"}}
-    pod["spec"]["volumes"] = [{"name": "data", "csi": source}]
-    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
-    await t.apply(pod)
+    await t.apply(_inline(t, "much"))
     await t.moment(
         "refused",
         of="pod:data",
@@ -63,6 +54,14 @@ async def inline_refused(t: Traveller) -> None:
         severity=Severity.STUCK,
     )
     await t.delete("pod/pod")
+
+
+def _inline(t: Traveller, size: str) -> Object:
+    pod = t.pod("pod", script=WRITING)
+    source = {"driver": t.place.unattached_driver, "volumeAttributes": {"size": size}}
+    pod["spec"]["volumes"] = [{"name": "data", "csi": source}]
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    return pod
 
 
 EPHEMERAL = (never_attached, inline, inline_refused)

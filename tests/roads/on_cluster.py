@@ -10,7 +10,7 @@ from pathlib import Path
 from csitrace.engine.session import Session
 from csitrace.lifecycle.state import Volume
 from tests.cluster.conftest import Target
-from tests.cluster.harness import storage
+from tests.cluster.harness import storage, unattached
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.kubectl import Kubectl
@@ -33,6 +33,8 @@ class OnCluster:
     nodes: tuple[str, ...]
     kind: str = CLUSTER
     patience_s: float = 120.0
+    unattached_driver: str = unattached.DRIVER_NAME
+    unattached_class: str = unattached.STORAGE_CLASS
 
     async def open_namespace(self, name: str) -> None:
         await self._kubectl("", "create", "namespace", name)
@@ -97,7 +99,8 @@ class OnCluster:
             left += leftovers.in_mounts(Path("/proc/self/mountinfo").read_text(errors="replace"), names)
             for node in self.cluster.nodes:
                 left += leftovers.in_kubelet_root(node.kubelet_root, names)
-            left += leftovers.in_driver_state(storage.driver_state(self.cluster.directory), names)
+            for state in (storage.driver_state, unattached.state):
+                left += leftovers.in_driver_state(state(self.cluster.directory), names)
             left += leftovers.in_processes(names)
         return left
 
@@ -111,12 +114,12 @@ class OnCluster:
 
 
 @asynccontextmanager
-async def on_cluster(target: Target) -> AsyncIterator[tuple[OnCluster, Session]]:
-    """The cluster of a test run, and a session that hears every witness of it."""
+async def on_cluster(target: Target, feeds: Sequence[str] = ()) -> AsyncIterator[tuple[OnCluster, Session]]:
+    """The cluster of a test run, and a session that hears every witness of it; ``feeds``: of drivers besides the usual one."""
     try:
         found = await asyncio.to_thread(target.kubectl.get, "nodes")
     except ClusterError as error:
         raise AssertionError(f"the cluster does not answer: {error}") from error
     nodes = tuple(node["metadata"]["name"] for node in found["items"])
-    async with watching(target, history=Told()) as watched:
+    async with watching(target, history=Told(), feeds=feeds) as watched:
         yield OnCluster(target.kubectl, target.image, target.cluster, nodes), watched.session

@@ -253,9 +253,14 @@ class Processes:
 
     def stop_node(self, node: Path, grace_s: float = 3.0) -> None:
         """The same for what runs on one node, by its directory; it is forgotten, too."""
+        on_node = [name for name in self.names() if self.node(name) == str(node)]
+        self.remove(*on_node, grace_s=grace_s, rest=lambda: marked(node, NODE_MARKER))
+
+    def remove(self, *names: str, grace_s: float = 3.0, rest: Callable[[], list[ProcessId]] = list) -> None:
+        """End some parts, and whatever ``rest`` finds, and forget them."""
         ledger = self.ledger()
-        gone = [entry for entry in ledger.started if entry.program.env.get(NODE_MARKER) == str(node)]
-        self._stop(gone, grace_s, lambda: marked(node, NODE_MARKER))
+        gone = [entry for entry in ledger.started if entry.program.name in names]
+        self._stop(gone, grace_s, rest)
         ledger.started = [entry for entry in ledger.started if entry not in gone]
         self._save(ledger)
 

@@ -30,9 +30,10 @@ _EXTRA_FLAGS = {
 }
 
 
-def driver_feed(node: Node) -> str:
-    """Where the driver on ``node`` publishes its trace feed, as csitrace's ``--feed`` takes it."""
-    return f"unix://{node.directory / 'feed.sock'}"
+def driver_feed(node: Node, name: str = DRIVER_NAME) -> str:
+    """Where a driver on ``node`` publishes its trace feed, as csitrace's ``--feed`` takes it."""
+    own = "feed.sock" if name == DRIVER_NAME else f"{name.partition('.')[0]}-feed.sock"
+    return f"unix://{node.directory / own}"
 
 
 def driver_state(cluster: Path) -> Path:
@@ -42,10 +43,15 @@ def driver_state(cluster: Path) -> Path:
 
 def driver(node: Node) -> Program:
     """The reference driver, registering itself with kubelet: the node service, and on the first node the controller service."""
-    socket = node.driver_socket(DRIVER_NAME)
+    return driver_program(node, DRIVER_NAME, "driver", driver_state(node.cluster), TOPOLOGY)
+
+
+def driver_program(node: Node, name: str, kind: str, state: Path, topology: str, *flags: str) -> Program:
+    """A driver as `driver` is, by another name; ``kind``: of the part."""
+    socket = node.driver_socket(name)
     socket.parent.mkdir(parents=True, exist_ok=True)
     return Program(
-        name=node.part("driver"),
+        name=node.part(kind),
         env=node.environment,
         argv=[
             sys.executable,
@@ -53,13 +59,14 @@ def driver(node: Node) -> Program:
             "driver_ref",
             f"--endpoint=unix://{socket}",
             f"--node-id={node.name}",
-            f"--driver-name={DRIVER_NAME}",
-            f"--state-dir={driver_state(node.cluster)}",
-            f"--topology={TOPOLOGY}",
+            f"--driver-name={name}",
+            f"--state-dir={state}",
+            f"--topology={topology}",
             f"--registration-dir={node.registration_directory}",
             f"--kubelet-dir={node.kubelet_root}",
-            f"--feed={driver_feed(node)}",
+            f"--feed={driver_feed(node, name)}",
             *(["--node", "--controller"] if node.number == 1 else ["--node"]),
+            *flags,
         ],
         ready=f"unix://{socket}",
         kept=True,
@@ -75,22 +82,24 @@ def forget_node(node: Node) -> None:
 
 def sidecars(node: Node, tools: dict[str, Path], kubeconfig: Path) -> list[Program]:
     """external-provisioner, -attacher and -resizer beside the driver on ``node``."""
-    return [
-        Program(
-            name=name,
-            argv=[
-                str(tools[name]),
-                f"--csi-address={node.driver_socket(DRIVER_NAME)}",
-                f"--kubeconfig={kubeconfig}",
-                "--leader-election",
-                "--leader-election-namespace=kube-system",
-                "--v=5",
-                *flags,
-            ],
-            kept=True,
-        )
-        for name, flags in _EXTRA_FLAGS.items()
-    ]
+    return [sidecar(name, name, node.driver_socket(DRIVER_NAME), tools, kubeconfig) for name in _EXTRA_FLAGS]
+
+
+def sidecar(part: str, name: str, driver: Path, tools: dict[str, Path], kubeconfig: Path) -> Program:
+    """One sidecar of the driver whose CSI socket is ``driver``."""
+    return Program(
+        name=part,
+        argv=[
+            str(tools[name]),
+            f"--csi-address={driver}",
+            f"--kubeconfig={kubeconfig}",
+            "--leader-election",
+            "--leader-election-namespace=kube-system",
+            "--v=5",
+            *_EXTRA_FLAGS[name],
+        ],
+        kept=True,
+    )
 
 
 def keeper(directory: Path) -> Program:

@@ -1,0 +1,40 @@
+"""The roads of a driver that is never attached, on a real Kubernetes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.conftest import Target
+from tests.cluster.harness.unattached import Unattached
+from tests.roads.catalogue import UNATTACHED_ON_CLUSTER
+from tests.roads.on_cluster import on_cluster
+from tests.roads.plugin import note
+from tests.roads.road import Road
+from tests.roads.walk import walk
+
+_LONGEST_S = 600
+
+
+@pytest.fixture(scope="module")
+def unattached(target: Target) -> Iterator[Unattached]:
+    """The driver on every node; gone afterwards."""
+    if target.cluster is None:
+        pytest.skip(
+            "starts a driver on the nodes of the harness, and CSITRACE_TEST_KUBECONFIG is another cluster"
+        )
+    driver = Unattached(target.cluster)
+    try:
+        driver.up()
+        yield driver
+    finally:
+        driver.down()
+
+
+@pytest.mark.timeout(_LONGEST_S, func_only=True)
+@pytest.mark.parametrize("road", UNATTACHED_ON_CLUSTER, ids=lambda road: road.name)
+async def test_road_of_an_unattached_driver(
+    target: Target, unattached: Unattached, road: Road, request: pytest.FixtureRequest
+) -> None:
+    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
+    async with on_cluster(target, unattached.feeds) as (place, session):
+        note(request.config, await walk(road, place, session))
