@@ -117,3 +117,12 @@ def connection_options(arguments: argparse.Namespace) -> "ConnectionOptions":
         as_uid=arguments.as_uid,
         request_timeout_ns=parse_request_timeout(arguments.request_timeout),
     )
+
+
+def add_hearing_flags(parser: argparse.ArgumentParser) -> None:
+    """Of every command that hears a cluster: which one, which of its objects, and by which witnesses."""
+    add_resources(parser)
+    add_kubectl_flags(parser)
+    add_witness_flags(parser)
+    add_agent_flags(parser)
+    add_filter_flag(parser)

@@ -3,15 +3,7 @@
 import argparse
 import asyncio
 
-from csitrace.cli.flags import (
-    SHOWN,
-    add_agent_flags,
-    add_filter_flag,
-    add_kubectl_flags,
-    add_output_flag,
-    add_resources,
-    add_witness_flags,
-)
+from csitrace.cli.flags import SHOWN, add_hearing_flags, add_output_flag
 from csitrace.cli.hearing import hear
 from csitrace.cli.showing import show
 
@@ -22,11 +14,7 @@ DESCRIPTION = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
-    add_resources(parser)
-    add_kubectl_flags(parser)
-    add_witness_flags(parser)
-    add_agent_flags(parser)
-    add_filter_flag(parser)
+    add_hearing_flags(parser)
     add_output_flag(parser, SHOWN, "default: screen on a terminal, else lines")
 
 
