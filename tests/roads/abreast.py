@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from threading import Event, Thread
+from threading import Thread
 from types import TracebackType
 
 from csitrace.engine.session import Session
@@ -27,7 +27,6 @@ class Abreast:
         self._open_place = open_place
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
-        self._over = Event()
         self._thread = Thread(target=self._run, name="roads")
 
     def __enter__(self) -> "Abreast":
@@ -39,22 +38,23 @@ class Abreast:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        if not self._over.is_set():
+        # Once all are told, the place is closing by itself: that is waited for, not broken into.
+        if not all(journey.done() for journey in self._journeys.values()):
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join()
-        self._loop.close()
 
     def result(self, road: Road) -> Journey:
         """What was seen on a road, once it is over; raises what went wrong on it."""
         return self._journeys[road.name].result()
 
     def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # it waits for all that was cancelled
+            runner.run(self._until_over())
+
+    async def _until_over(self) -> None:
+        """What went wrong is told where results are asked for."""
         assert self._task is not None
-        try:
-            self._loop.run_until_complete(asyncio.wait({self._task}))
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._over.set()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _walk_all(self) -> None:
         try:
