@@ -39,3 +39,7 @@ class NotAllowedError(CsitraceError):
     """The server or the operating system refused: credentials are valid, permission is missing."""
 
     exit_code = 3
+
+
+class TraceError(UsageError):
+    """A recording that cannot be read or written as asked; the text says which file, where in it, and what to do."""
