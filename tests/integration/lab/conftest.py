@@ -41,6 +41,13 @@ class LabProcess:
             assert line, "the lab ended"
             self.reached.add(json.loads(line)["reached"])
 
+    def order(self, action: str, part: str) -> None:
+        """`kill`, `restart`, `suspend` or `resume` one of its programs; only of a lab that tells no stories."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{action} {part}\n".encode())
+        self.process.stdin.flush()
+        assert json.loads(self._read()) == {"done": f"{action} {part}"}
+
     def wait_registered(self) -> None:
         """Every node knows its driver: until then what is asked of it is refused a number of times that is chance."""
 
