@@ -14,8 +14,7 @@ ROADS: tuple[Road, ...] = (
 
 BY_NAME = {road.name: road for road in ROADS}
 
-IN_LAB = tuple(road for road in ROADS if LAB in road.on and not road.disturbs and not road.unattached)
-DISTURBING_IN_LAB = tuple(road for road in ROADS if LAB in road.on and road.disturbs)
+IN_LAB = tuple(road for road in ROADS if LAB in road.on and not road.unattached)
 UNATTACHED_IN_LAB = tuple(road for road in ROADS if LAB in road.on and road.unattached)
 CALM_ON_CLUSTER = tuple(
     road for road in ROADS if CLUSTER in road.on and not road.disturbs and not road.unattached

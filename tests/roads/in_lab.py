@@ -142,7 +142,7 @@ class LabNode:
 
 @dataclass(frozen=True, slots=True)
 class LabParts:
-    """As much of the harness's `Cluster` as the lab can do. What a road leaves ended, its lab, which no other road has, ends."""
+    """As much of the harness's `Cluster` as the lab can do."""
 
     lab: LabProcess
     nodes: tuple[LabNode, ...]
@@ -160,7 +160,9 @@ class LabParts:
         self.lab.order("resume", part)
 
     def revive(self) -> None:
-        """Nothing: see above."""
+        """Bring back whatever a road that failed has left ended."""
+        for part, back in tuple(self.lab.away.items()):
+            self.lab.order(back, part)
 
 
 def _named(namespace: str, name: str) -> tuple[Resource, Object]:
