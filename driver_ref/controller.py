@@ -118,6 +118,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         node = self._state.nodes.load(request.node_id)
         if node is None:
             raise RefusedError(Code.NOT_FOUND, f"no node with id {request.node_id!r} has run this driver")
+        self._attendance.admit(node)
         wanted = Attachment(mode=mode_of(request.volume_capability), readonly=request.readonly)
         existing = volume.attachments.get(request.node_id)
         if existing is not None:

@@ -36,6 +36,9 @@ _LOOK_AGAIN = 2.0
 class Attendance(Protocol):
     """What beside the volumes' records must be so for a volume to be attached. Callers hold the volume's lock."""
 
+    def admit(self, node: NodeDescription) -> None:
+        """Raises RefusedError, a final one, where nothing can be attached on the node: nothing is begun then."""
+
     async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
         """Returns when what the node needs is there. Raises RefusedError; UNAVAILABLE: it may yet come."""
 
@@ -48,6 +51,9 @@ class Attendance(Protocol):
 
 class NoAttendance:
     """`--launcher process`: attaching is a matter of records alone."""
+
+    def admit(self, node: NodeDescription) -> None:
+        """See Attendance."""
 
     async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
         """See Attendance."""
@@ -93,12 +99,15 @@ class PodKeeper:
 
     # ---- Attendance
 
-    async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
-        """See Attendance. What a pod lacks is told as soon as it is known; the pod stays, for it may still get it."""
+    def admit(self, node: NodeDescription) -> None:
+        """See Attendance."""
         if not node.fuse_directory:
             raise RefusedError(
                 Code.FAILED_PRECONDITION, f"the driver on node {node.node_id} runs with --launcher=process"
             )
+
+    async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
+        """See Attendance. What a pod lacks is told as soon as it is known; the pod stays, for it may still get it."""
         name = spec.name(self._template.driver_name, volume.volume_id, node.node_id)
         try:
             async with asyncio.timeout(PATIENCE):
