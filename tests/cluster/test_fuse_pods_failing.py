@@ -3,16 +3,15 @@ an impatient attacher. The volume comes good by itself, the error says what is m
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from csitrace.lifecycle.daemon_pods import daemon_pods
 from csitrace.model.events import RpcFinished, RpcStarted
-from csitrace.model.rpc import Code
+from csitrace.model.rpc import Code, short_method
 from driver_ref.pods import status
 from tests.cluster import daemons
 from tests.cluster.conftest import Target
@@ -22,6 +21,7 @@ from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.fusepods import DRIVER_NAME, STORAGE_CLASS, FusePods
 from tests.cluster.harness.kubectl import Kubectl
+from tests.cluster.harness.leftovers import CGROUPS
 from tests.cluster.harness.node import Node
 from tests.cluster.watching import Watching, find_volume, watching
 
@@ -31,7 +31,8 @@ NOTICED_WITHIN_S = 120.0
 NOT_FINAL = {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED}
 """What external-attacher takes for "may still be going on" (its isFinalError)."""
 
-MEMORY = Path("/sys/fs/cgroup/memory")
+_MEMORY = (("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current"))
+"""The limit and what is used, in a cgroup of version 1, and of version 2."""
 
 pytestmark = [pytest.mark.timeout(400, func_only=True), pytest.mark.usefixtures("no_daemon_left")]
 
@@ -39,18 +40,18 @@ pytestmark = [pytest.mark.timeout(400, func_only=True), pytest.mark.usefixtures(
 async def test_a_daemon_killed_for_its_memory_serves_again(
     fuse: FusePods, target: Target, kubectl: Kubectl, image: objects.Image
 ) -> None:
-    """The kernel's OOM killer ends a daemon that needs more than its limit: Kubernetes, csitrace and driver say OOMKilled,
+    """The kernel's OOM killer ends a daemon that needs more than its limit: Kubernetes and csitrace say OOMKilled,
     and the same container reads its files again."""
     kubectl.apply(objects.claim("data", STORAGE_CLASS), daemons.user("user", image, "data"))
     await asyncio.to_thread(kubectl.wait, "condition=Ready", "pod/user", timeout_s=WITHIN_S)
     pod = daemons.pod_of(fuse, kubectl, "data")
     async with watching(target) as watched:
-        with _short_of_memory(pod):
-            await asyncio.to_thread(
-                daemons.eventually,
-                lambda: _uses_memory(kubectl) and status.last_exit(daemons.pod_of(fuse, kubectl, "data")),
-                lambda: f"lives on: {daemons.pod_of(fuse, kubectl, 'data')}",
-            )
+        _give_no_more_memory(pod)
+        await asyncio.to_thread(
+            daemons.eventually,
+            lambda: _uses_memory(kubectl) and status.last_exit(daemons.pod_of(fuse, kubectl, "data")),
+            lambda: f"lives on: {daemons.pod_of(fuse, kubectl, 'data')}",
+        )
         await watched.until(
             "csitrace names the last exit",
             lambda state: (
@@ -206,16 +207,23 @@ def _pods_do_not_start(cluster: Cluster, node: Node) -> Iterator[None]:
         cluster.resume(node.part("kubelet"))
 
 
-@contextmanager
-def _short_of_memory(pod: dict[str, Any]) -> Iterator[None]:
-    """The daemon's container may have no more memory than it has now; a container started anew has the pod's limit again."""
+def _give_no_more_memory(pod: dict[str, Any]) -> None:
+    """The daemon's container may have no more than it uses now; one that is started anew has the pod's limit again."""
     [container] = [one["containerID"].rpartition("/")[2] for one in pod["status"]["containerStatuses"]]
-    [cgroup] = MEMORY.glob(f"**/k8s.io/{container}")
-    limit = cgroup / "memory.limit_in_bytes"
+    [(limit, usage)] = [
+        (cgroup / limit, cgroup / usage)
+        for cgroup in CGROUPS.glob(f"**/k8s.io/{container}")
+        for limit, usage in _MEMORY
+        if (cgroup / limit).exists()
+    ]
     assert int(limit.read_text()) == 256 << 20, "kubelet has not set the limit of the pod"
-    (cgroup / "memory.force_empty").write_text("0")
-    limit.write_text(str(int((cgroup / "memory.usage_in_bytes").read_text()) + (256 << 10)))
-    yield
+    if (
+        limit.name == "memory.limit_in_bytes"
+    ):  # takes no limit that it cannot keep, so what can go has to go first
+        (limit.parent / "memory.force_empty").write_text("0")
+        limit.write_text(str(int(usage.read_text()) + (256 << 10)))
+    else:
+        limit.write_text(str(int(usage.read_text()) // 2))
 
 
 def _uses_memory(kubectl: Kubectl) -> bool:
@@ -269,35 +277,34 @@ def _pod_awaited(fuse: FusePods, kubectl: Kubectl, image: objects.Image, node: N
     return pod
 
 
-@asynccontextmanager
-async def _calls(fuse: FusePods, target: Target) -> AsyncIterator[Watching]:
+def _calls(fuse: FusePods, target: Target) -> AbstractAsyncContextManager[Watching]:
     """csitrace, hearing the driver's Controller service as well."""
-    async with watching(target, feeds=[fuse.controller_feed()]) as watched:
-        yield watched
+    return watching(target, feeds=[fuse.controller_feed()])
 
 
 def _asked(watched: Watching, method: str) -> list[RpcStarted]:
-    return _told(watched, lambda body: isinstance(body, RpcStarted) and _is(body, method))
+    """The calls of one method of the driver that csitrace heard."""
+    return [body for body in _heard(watched) if isinstance(body, RpcStarted) and _is(body, method)]
 
 
 def _answers(watched: Watching, method: str) -> list[RpcFinished]:
-    return _told(watched, lambda body: isinstance(body, RpcFinished) and _is(body, method))
+    """What they were answered."""
+    return [body for body in _heard(watched) if isinstance(body, RpcFinished) and _is(body, method)]
+
+
+def _heard(watched: Watching) -> Iterator[object]:
+    history = watched.session.history
+    return (event.body for event in history.events(history.first_seq, history.tail_seq))
 
 
 def _is(body: RpcStarted | RpcFinished, method: str) -> bool:
-    return (body.driver, body.method) == (DRIVER_NAME, method)
-
-
-def _told(watched: Watching, matches: Callable[[Any], bool]) -> list[Any]:
-    history = watched.session.history
-    events = history.events(history.first_seq, history.tail_seq)
-    return [event.body for event in events if matches(event.body)]
+    return (body.driver, short_method(body.method)) == (DRIVER_NAME, method)
 
 
 def _attached_without_a_detour(
     fuse: FusePods, kubectl: Kubectl, watched: Watching, pod: dict[str, Any]
 ) -> None:
-    """The pod is the one that was made first, what was answered meanwhile is not final, and nobody asked to detach."""
+    """The pod is the one that was made first, no answer meanwhile was final, and nobody asked to detach."""
     assert daemons.read(kubectl, "user") == "user"
     assert [one["metadata"]["uid"] for one in daemons.pods(fuse)] == [pod["metadata"]["uid"]]
     codes = {answer.code for answer in _answers(watched, "ControllerPublishVolume")}
