@@ -159,7 +159,11 @@ async def test_an_attacher_without_patience_gets_there(
                     "the attacher has asked three times",
                     lambda _: len(_asked(watched, "ControllerPublishVolume")) >= 3,
                 )
-                assert "DeadlineExceeded" in kubectl("get", "volumeattachments", "-o", _ATTACH_ERRORS)
+                await asyncio.to_thread(
+                    daemons.eventually,
+                    lambda: "is in progress" in kubectl("get", "volumeattachments", "-o", _ATTACH_ERRORS),
+                    lambda: kubectl("get", "volumeattachments", "-o", _ATTACH_ERRORS),
+                )
             await asyncio.to_thread(kubectl.wait, "condition=Ready", "pod/user", timeout_s=WITHIN_S)
             _attached_without_a_detour(fuse, kubectl, watched, pod)
     finally:
