@@ -45,6 +45,9 @@ class Attendance(Protocol):
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """Returns when nothing of it is left on the node, or on any for an empty `node_id`. Raises RefusedError."""
 
+    def may_serve(self, volume_id: str, node_id: str) -> bool:
+        """Whether the volume may still be served on a node that it was detached from, as far as that node has told."""
+
     def trouble(self, volume_id: str, node_id: str) -> str:
         """What is wrong there with an attached volume, as far as known; else empty."""
 
@@ -60,6 +63,10 @@ class NoAttendance:
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """See Attendance."""
+
+    def may_serve(self, volume_id: str, node_id: str) -> bool:
+        """See Attendance: the processes there are nobody else's affair."""
+        return True
 
     def trouble(self, volume_id: str, node_id: str) -> str:
         """See Attendance."""
@@ -147,6 +154,12 @@ class PodKeeper:
             raise RefusedError(
                 Code.UNAVAILABLE, f"{self._called(status.name(left[0]))} does not end"
             ) from None
+
+    def may_serve(self, volume_id: str, node_id: str) -> bool:
+        """See Attendance: without its pod it is not served, though a node that is gone never tells that it has unstaged it."""
+        return bool(self._silence) or any(
+            status.place_of(pod)[1] == node_id for pod in self._of_volume(volume_id)
+        )
 
     def trouble(self, volume_id: str, node_id: str) -> str:
         """See Attendance."""
