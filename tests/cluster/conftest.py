@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import daemons
 from tests.cluster.harness import objects
 from tests.cluster.harness.cluster import (
     BASE_TOOLS,
@@ -30,7 +29,6 @@ from tests.cluster.harness.cluster import (
     require_machine,
 )
 from tests.cluster.harness.errors import UnavailableError
-from tests.cluster.harness.fusepods import FusePods
 from tests.cluster.harness.kubectl import Kubectl
 from tests.cluster.harness.processes import ProcessId
 from tests.cluster.harness.tools import build, build_all
@@ -150,30 +148,6 @@ def cluster(target: Target) -> Iterator[Cluster]:
     for name in target.cluster.parts():
         target.cluster.resume(name)
     target.cluster.revive()
-
-
-@pytest.fixture(scope="module")
-def fuse(target: Target) -> Iterator[FusePods]:
-    """The driver with `--launcher pod`, in pods, on every node; gone afterwards."""
-    if target.cluster is None:
-        pytest.skip(
-            "deploys a driver for the nodes of the harness, and CSITRACE_TEST_KUBECONFIG is another cluster"
-        )
-    deployed = FusePods(target.cluster)
-    deployed.up()
-    yield deployed
-    deployed.down()
-
-
-@pytest.fixture
-def no_daemon_left(fuse: FusePods, namespace: str) -> Iterator[None]:
-    """After the test: no FUSE pod, no mount of the driver, no directory of one, no volume."""
-    yield
-    within = fuse.cluster.kubectl().within(namespace)
-    within("delete", "statefulsets,pods,persistentvolumeclaims", "--all", timeout_s=100)
-    daemons.eventually(
-        lambda: daemons.leftovers(fuse) == [], lambda: f"left behind: {daemons.leftovers(fuse)}"
-    )
 
 
 @pytest.fixture

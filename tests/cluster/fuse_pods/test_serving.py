@@ -11,9 +11,9 @@ import pytest
 from csitrace.lifecycle.daemon_pods import daemon_pods
 from csitrace.lifecycle.verdict import verdict
 from driver_ref.pods import status
-from tests.cluster import daemons
 from tests.cluster.conftest import Target
-from tests.cluster.daemons import WITHIN_S
+from tests.cluster.fuse_pods import daemons
+from tests.cluster.fuse_pods.daemons import WITHIN_S
 from tests.cluster.harness import objects
 from tests.cluster.harness.errors import ClusterError
 from tests.cluster.harness.fusepods import (

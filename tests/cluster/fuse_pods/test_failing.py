@@ -14,9 +14,9 @@ from csitrace.lifecycle.daemon_pods import daemon_pods
 from csitrace.model.events import RpcFinished, RpcStarted
 from csitrace.model.rpc import Code, short_method
 from driver_ref.pods import status
-from tests.cluster import daemons
 from tests.cluster.conftest import Target
-from tests.cluster.daemons import WITHIN_S
+from tests.cluster.fuse_pods import daemons
+from tests.cluster.fuse_pods.daemons import WITHIN_S
 from tests.cluster.harness import objects
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.errors import ClusterError
