@@ -74,7 +74,7 @@ test-cluster: $(VENV)/.ready ## the tests on a real Kubernetes (CSITRACE_TEST_KU
 
 fuse-rounds: $(VENV)/.ready ## fifty rounds of a volume with its FUSE daemon in a pod, killed each time: nothing may leak
 	$(call need,$(DEBIAN_CLUSTER))
-	@CSITRACE_FUSE_ROUNDS=50 $(PYTHON) -m pytest -m cluster tests/cluster/test_fuse_pods.py -k rounds $(ARGS)
+	@CSITRACE_FUSE_ROUNDS=50 $(PYTHON) -m pytest -m cluster tests/cluster/fuse_pods -k rounds $(ARGS)
 
 sanity: $(VENV)/.ready ## csi-sanity, whole, against driver_ref
 	@$(PYTHON) tools/sanity.py

@@ -103,7 +103,11 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         volume = self._state.volumes.load(request.volume_id)
         if volume is None:
             return csi_pb2.DeleteVolumeResponse()
-        used = dict.fromkeys(volume.attachments) | dict(self._state.users(volume.volume_id))
+        used = dict.fromkeys(volume.attachments) | {
+            node_id: record
+            for node_id, record in self._state.users(volume.volume_id)
+            if node_id in volume.attachments or self._attendance.may_serve(volume.volume_id, node_id)
+        }
         if used and not volume.deleting:
             where = ", ".join(f"{phase(volume, node, used[node])} on node {node}" for node in sorted(used))
             raise RefusedError(Code.FAILED_PRECONDITION, f"volume is in use: {where}")
@@ -118,6 +122,7 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         node = self._state.nodes.load(request.node_id)
         if node is None:
             raise RefusedError(Code.NOT_FOUND, f"no node with id {request.node_id!r} has run this driver")
+        self._attendance.admit(node)
         wanted = Attachment(mode=mode_of(request.volume_capability), readonly=request.readonly)
         existing = volume.attachments.get(request.node_id)
         if existing is not None:

@@ -61,7 +61,7 @@ spec:
             - --node-name=$$(NODE_NAME)
             - --host-pid=1
             - --kubelet-root=$kubelet_root
-            - --listen=127.0.0.1:$port
+            - --listen=127.0.0.1:$port$more
           env:
             - name: NODE_NAME
               valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
@@ -121,10 +121,21 @@ rules:
 """)
 
 
+_NO_POD_FEEDS = (
+    "\n            - --no-pod-feeds # who may run a pod tells nothing of a driver, nor do their controllers"
+)
+
+
 def manifest(
-    *, namespace: str = "csitrace", image: str = "", kubelet_root: str = "/var/lib/kubelet", port: int = 9779
+    *,
+    namespace: str = "csitrace",
+    image: str = "",
+    kubelet_root: str = "/var/lib/kubelet",
+    port: int = 9779,
+    pod_feeds: bool = True,
 ) -> str:
-    """The manifest as YAML. `image`: this version's by default. UsageError for a value that could not be meant."""
+    """The manifest as YAML. `image`: this version's by default; `pod_feeds`: whether the agents believe feeds in pods' emptyDirs.
+    UsageError for a value that could not be meant."""
     if not _NAME.fullmatch(namespace):
         raise UsageError(f"--namespace {namespace!r} is no name of a namespace")
     image = image or f"csitrace:{__version__}"
@@ -135,4 +146,10 @@ def manifest(
         raise UsageError(f"--kubelet-root {kubelet_root!r} is no absolute path")
     if not 0 < port < 65536:
         raise UsageError(f"--port {port} is none: give 1 to 65535")
-    return _MANIFEST.substitute(namespace=namespace, image=image, kubelet_root=kubelet_root, port=port)
+    return _MANIFEST.substitute(
+        namespace=namespace,
+        image=image,
+        kubelet_root=kubelet_root,
+        port=port,
+        more="" if pod_feeds else _NO_POD_FEEDS,
+    )

@@ -35,13 +35,15 @@ _GRACE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the agent is told. `host_pid`: a process that sees the node's mounts and files, or "self"; `listen`: the address."""
+    """What the agent is told. `host_pid`: a process that sees the node's mounts and files, or "self"; `listen`: the address;
+    `pod_feeds`: whether feeds in pods' emptyDirs are believed."""
 
     node_name: str
     kubelet_root: str
     host_pid: str = "self"
     listen: str = "127.0.0.1:9779"
     feeds: tuple[str, ...] = ()
+    pod_feeds: bool = True
 
     def __post_init__(self) -> None:
         if self.host_pid != "self" and not self.host_pid.isdecimal():
@@ -61,6 +63,7 @@ async def serve(settings: Settings, ready: Callable[[str], None] | None = None) 
     found = DiscoveredFeeds(
         settings.kubelet_root,
         pid=settings.host_pid,
+        in_pods=settings.pod_feeds,
         besides=settings.feeds,
         node_name=settings.node_name,
         rescan_s=RESCAN_S,

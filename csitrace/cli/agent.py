@@ -5,7 +5,7 @@ import asyncio
 import os
 import socket
 
-from csitrace.cli.flags import DEFAULT_KUBELET_ROOT
+from csitrace.cli.flags import DEFAULT_KUBELET_ROOT, add_pod_feeds_flag
 
 DESCRIPTION = (
     "Tell csitrace what this node's kernel shows and what its drivers tell. It listens on loopback or a unix socket only: "
@@ -49,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="a driver's feed that is not found below the root",
     )
+    add_pod_feeds_flag(parser)
     commands = parser.add_subparsers(metavar="COMMAND")
     manifest = commands.add_parser(
         "manifest",
@@ -59,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     manifest.add_argument("--image", default="", help="default: csitrace, with this version as tag")
     manifest.add_argument("--kubelet-root", default=DEFAULT_KUBELET_ROOT, metavar="DIR", help="of every node")
     manifest.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
+    add_pod_feeds_flag(manifest)
     manifest.set_defaults(run=run_manifest)
 
 
@@ -72,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         host_pid=arguments.host_pid,
         listen=arguments.listen,
         feeds=tuple(arguments.feed),
+        pod_feeds=arguments.pod_feeds,
     )
     asyncio.run(serve(settings))
     return 0
@@ -87,6 +90,7 @@ def run_manifest(arguments: argparse.Namespace) -> int:
             image=arguments.image,
             kubelet_root=arguments.kubelet_root,
             port=arguments.port,
+            pod_feeds=arguments.pod_feeds,
         ),
         end="",
     )

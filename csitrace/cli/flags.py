@@ -61,6 +61,17 @@ def add_witness_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="which Kubernetes node this machine is (default: its host name); repeat both flags where it is several",
     )
+    add_pod_feeds_flag(group)
+
+
+def add_pod_feeds_flag(parser: argparse._ActionsContainer) -> None:
+    """Whether whoever may run a pod on a node is believed when he tells of a driver."""
+    parser.add_argument(
+        "--no-pod-feeds",
+        dest="pod_feeds",
+        action="store_false",
+        help="hear no feeds in pods' emptyDirs, where drivers' controllers have theirs, but others can put theirs, too",
+    )
 
 
 def add_agent_flags(parser: argparse.ArgumentParser) -> None:

@@ -42,7 +42,7 @@ async def hear(arguments: argparse.Namespace) -> Hearing:
         selectors={"PersistentVolumeClaim": arguments.selector} if arguments.selector else None,
         interactive=sys.stdin.isatty(),
     )
-    local = local_sources(nodes, arguments.feed)
+    local = local_sources(nodes, arguments.feed, pod_feeds=arguments.pod_feeds)
     sources: list[Source] = [cluster, *local, *agent_sources(cluster, local, arguments)]
     return Hearing(Session(cluster.title), sources, wanted)
 
@@ -82,10 +82,13 @@ def given_nodes(kubelet_roots: Sequence[str], node_names: Sequence[str]) -> list
     return list(zip(roots, names, strict=False))
 
 
-def local_sources(nodes: Sequence[tuple[str, str]], feeds: Sequence[str]) -> "list[Source]":
+def local_sources(
+    nodes: Sequence[tuple[str, str]], feeds: Sequence[str], *, pod_feeds: bool = True
+) -> "list[Source]":
     """What can be heard from this machine: kernel and drivers of the nodes that it is, and the feeds that were named.
 
-    `nodes`: as (kubelet root, node name). More than one where several kubelets share a machine.
+    `nodes`: as (kubelet root, node name). More than one where several kubelets share a machine. `pod_feeds`: whether feeds in
+    pods' emptyDirs are believed.
     """
     from csitrace.sources.discovery import DiscoveredFeeds
     from csitrace.sources.feed import FeedSource
@@ -94,6 +97,6 @@ def local_sources(nodes: Sequence[tuple[str, str]], feeds: Sequence[str]) -> "li
     for root, name in nodes:
         from csitrace.sources.kernel import KernelSource
 
-        sources.append(DiscoveredFeeds(root, besides=feeds))
+        sources.append(DiscoveredFeeds(root, in_pods=pod_feeds, besides=feeds))
         sources.append(KernelSource(node_name=name, kubelet_root=root))
     return sources

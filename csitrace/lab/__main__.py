@@ -1,7 +1,8 @@
 """`python -m csitrace.lab`: the lab as a process of its own, as `csitrace demo` and the tests start it.
 
 On stdout, one JSON object a line: first how to watch it (LabReady), then `{"reached": "<story>"}` whenever a story got where it
-leads. Ends on SIGTERM, SIGINT, or when its standard input is closed.
+leads. On stdin, one order a line: `kill kube-scheduler`, `restart driver-2`, `suspend kubelet-1`, `resume kubelet-1`; each is
+answered with `{"done": "<order>"}`. Ends on SIGTERM, SIGINT, or when its standard input is closed.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from csitrace.lab import sandbox
 from csitrace.lab.controlplane import LabSettings, run_lab
 from csitrace.lab.names import LabReady
 from csitrace.lab.pace import Pace
+from csitrace.lab.parts import Parts
 from csitrace.lab.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
 
 _NO_STORY = "none"
@@ -64,15 +66,29 @@ async def _run(settings: LabSettings) -> None:
         raise RuntimeError("not in a task")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
-    loop.add_reader(sys.stdin.fileno(), lambda: _watch_stdin(task))
-    await run_lab(settings, _say_ready, _say_reached)
+    parts = Parts()
+    orders: asyncio.Queue[str] = asyncio.Queue()
+    loop.add_reader(sys.stdin.fileno(), lambda: _watch_stdin(task, orders))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_obey(parts, orders))
+        await run_lab(settings, parts, _say_ready, _say_reached)
 
 
-def _watch_stdin(task: "asyncio.Task[None]") -> None:
+def _watch_stdin(task: "asyncio.Task[None]", orders: "asyncio.Queue[str]") -> None:
     """Whoever started the lab holds the other end: when it goes, however it goes, so does the lab."""
-    if not os.read(sys.stdin.fileno(), 4096):
+    told = os.read(sys.stdin.fileno(), 4096)
+    for line in told.decode().splitlines():
+        orders.put_nowait(line)
+    if not told:
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         task.cancel()
+
+
+async def _obey(parts: Parts, orders: "asyncio.Queue[str]") -> None:
+    while True:
+        order = await orders.get()
+        await parts.obey(order)
+        _say(msgspec.json.encode({"done": order}))
 
 
 def _say_ready(ready: LabReady) -> None:

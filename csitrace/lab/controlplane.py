@@ -26,6 +26,7 @@ from csitrace.lab.loops.scheduler import Scheduler
 from csitrace.lab.loops.sidecar import run_sidecar
 from csitrace.lab.names import DRIVER_NAME, NAMESPACE, LabNode, LabReady, node_name
 from csitrace.lab.pace import Pace
+from csitrace.lab.parts import Parts
 from csitrace.lab.program import Program
 from csitrace.lab.scenarios import Story, run_story
 from csitrace.lab.user import User
@@ -44,6 +45,11 @@ class LabSettings:
     attaches: bool = True
 
 
+_CONTROL_PLANE: tuple[tuple[str, Callable[[Program], object]], ...] = (
+    ("kube-controller-manager", install_controllers),
+    ("kube-scheduler", Scheduler),
+)
+
 _SIDECARS: tuple[tuple[str, Callable[[str, Program, DriverClient], Awaitable[None]]], ...] = (
     ("csi-provisioner", install_provisioner),
     ("csi-attacher", install_attacher),
@@ -52,9 +58,10 @@ _SIDECARS: tuple[tuple[str, Callable[[str, Program, DriverClient], Awaitable[Non
 
 
 async def run_lab(
-    settings: LabSettings, ready: Callable[[LabReady], None], reached: Callable[[str], None]
+    settings: LabSettings, parts: Parts, ready: Callable[[LabReady], None], reached: Callable[[str], None]
 ) -> None:
-    """Run until cancelled. `ready` is called when the API is served, `reached` with each story's name when it got there."""
+    """Run until cancelled. `parts`: takes in the programs, which can be ended there; `ready` is called when the API is served,
+    `reached` with each story's name when it got there."""
     drivers = [_driver(settings, number) for number in range(1, settings.nodes + 1)]
     pace = settings.pace
     token = secrets.token_urlsafe(32)
@@ -74,26 +81,28 @@ async def run_lab(
         kubeconfig = settings.directory / "kubeconfig"
         _write_kubeconfig(kubeconfig, endpoint)
         ready(_described(url, kubeconfig, drivers))
-        controller_manager = Program(session, endpoint, "kube-controller-manager", pace)
-        install_controllers(controller_manager)
-        scheduler = Program(session, endpoint, "kube-scheduler", pace)
-        Scheduler(scheduler)
-        for driver, kubelet in zip(drivers, kubelets, strict=True):
+        for name, install_loops in _CONTROL_PLANE:
+            parts.add(name, partial(_live, partial(Program, session, endpoint, name, pace), install_loops))
+        for number, (driver, kubelet) in enumerate(zip(drivers, kubelets, strict=True), 1):
             await install_kubelet(kubelet, driver.node_id, driver.layout.root)
+            parts.add(f"kubelet-{number}", kubelet.run, kubelet.client.reachable)
+            parts.add(f"driver-{number}", partial(driver.run, pace))
+        for name, install in _SIDECARS:
+            new_program = partial(Program, session, endpoint, name, pace)
+            parts.add(
+                name,
+                partial(run_sidecar, drivers[0].socket, pace, new_program, partial(install, DRIVER_NAME)),
+            )
         async with asyncio.TaskGroup() as group:
-            for program in (controller_manager, scheduler, *kubelets, kubectl):
-                group.create_task(program.run())
-            for name, install in _SIDECARS:
-                group.create_task(
-                    run_sidecar(
-                        drivers[0].socket,
-                        pace,
-                        partial(Program, session, endpoint, name, pace),
-                        partial(install, DRIVER_NAME),
-                    )
-                )
-            for driver in drivers:
-                group.create_task(driver.run(pace))
+            group.create_task(parts.run())
+            group.create_task(kubectl.run())
+
+
+async def _live(new_program: Callable[[], Program], install: Callable[[Program], object]) -> None:
+    """One life of a program, which knows nothing of an earlier one."""
+    program = new_program()
+    install(program)
+    await program.run()
 
 
 def _driver(settings: LabSettings, number: int) -> DriverProgram:

@@ -16,7 +16,6 @@ from csitrace.lab.names import TOPOLOGY
 from csitrace.lab.pace import Pace
 
 _RESTART_SECONDS = 10.0
-_STOP_SECONDS = 3.0
 _CALL_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -46,7 +45,7 @@ class DriverProgram:
         return self.layout.plugin_directory(self.name) / "csitrace-feed.sock"
 
     async def run(self, pace: Pace) -> None:
-        """Keep it running until cancelled; then it is told to end, and killed when it does not."""
+        """Keep it running until cancelled; then it is killed, as any driver may be. Its FUSE processes are not."""
         self.layout.plugin_directory(self.name).mkdir(parents=True, exist_ok=True)
         self.layout.registration_directory.mkdir(parents=True, exist_ok=True)
         while True:
@@ -61,7 +60,9 @@ class DriverProgram:
             try:
                 await process.wait()
             finally:
-                await _end(process)
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
             await asyncio.sleep(pace.scaled(_RESTART_SECONDS))
 
     def _arguments(self) -> list[str]:
@@ -111,15 +112,3 @@ class DriverProgram:
             )
             answer: Message = call(request_type(**fields), timeout=_CALL_SECONDS)
             return answer
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

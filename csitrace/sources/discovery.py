@@ -33,12 +33,14 @@ _GONE_KEPT = 64
 """Feeds whose socket is gone of which the place is kept, for when they return: pods come and go for ever."""
 
 
-def discover(kubelet_root: str | os.PathLike[str], pid: str = "self") -> list[str]:
-    """Addresses of the feeds there are now below a kubelet's root as process `pid` sees it, sorted."""
+def discover(kubelet_root: str | os.PathLike[str], pid: str = "self", *, in_pods: bool = True) -> list[str]:
+    """Addresses of the feeds there are now below a kubelet's root as process `pid` sees it, sorted. Not `in_pods`: only those in
+    the plugins' directories, where nobody but a node's administrator can put one."""
     root = root_of(pid)
     below = root + resolved(os.fspath(kubelet_root), root)
     plugins = (f"{below}/plugins/{name}" for name in _names(f"{below}/plugins"))
-    sockets = [f"{directory}/{SOCKET_NAME}" for directory in (*plugins, *_empty_dirs(below, pid))]
+    directories = (*plugins, *(_empty_dirs(below, pid) if in_pods else ()))
+    sockets = [f"{directory}/{SOCKET_NAME}" for directory in directories]
     return [f"unix://{socket}" for socket in sockets if _is_socket(socket)]
 
 
@@ -81,9 +83,10 @@ def _is_socket(path: str) -> bool:
 class DiscoveredFeeds:
     """Every feed that appears below a kubelet's root, for as long as its socket is there.
 
-    `pid`: whose view of the path counts; `besides`: addresses that another source listens to already, as hearing them twice would
-    count everything twice; `node_name`: where this is, for those who hear of several nodes: it is then part of each feed's name,
-    and the node of drivers that name none; `rescan_s`: how often to look.
+    `pid`: whose view of the path counts; `in_pods`: whether pods are believed, too (see `discover`); `besides`: addresses that
+    another source listens to already, as hearing them twice would count everything twice; `node_name`: where this is, for those
+    who hear of several nodes: it is then part of each feed's name, and the node of drivers that name none; `rescan_s`: how often
+    to look.
     """
 
     witness = Witness.DRIVER
@@ -93,6 +96,7 @@ class DiscoveredFeeds:
         kubelet_root: str | os.PathLike[str],
         *,
         pid: str = "self",
+        in_pods: bool = True,
         besides: Iterable[str] = (),
         node_name: str = "",
         rescan_s: float = RESCAN_S,
@@ -101,6 +105,7 @@ class DiscoveredFeeds:
         self.scanned = asyncio.Event()
         self._kubelet_root = kubelet_root
         self._pid = pid
+        self._in_pods = in_pods
         self._besides = frozenset(checked(address) for address in besides)
         self._node_name = node_name
         self._rescan_s = rescan_s
@@ -131,7 +136,7 @@ class DiscoveredFeeds:
             for task in self._tasks.values():
                 if task.done():
                     task.result()  # a source ends by an error only
-            present = set(await in_unawaited_thread(lambda: discover(self._kubelet_root, self._pid)))
+            present = set(await in_unawaited_thread(self._discover))
             for address in sorted(present - self._tasks.keys()):
                 self._start(address, queue)
             for address in sorted(self._tasks.keys() - present):
@@ -144,6 +149,9 @@ class DiscoveredFeeds:
                     await queue.put(observation)
             self.scanned.set()
             await asyncio.sleep(self._rescan_s)
+
+    def _discover(self) -> list[str]:
+        return discover(self._kubelet_root, self._pid, in_pods=self._in_pods)
 
     def _path(self, address: str) -> str:
         """For people: as the node knows it."""

@@ -147,4 +147,12 @@ async def _message(response: aiohttp.ClientResponse) -> str:
 
 
 def _broken(error: Exception) -> str:
-    return f"the API server cannot be reached: {str(error) or type(error).__name__}"
+    """The same words each time: they end in Events, which Kubernetes counts by their text."""
+    match error:
+        case aiohttp.ClientConnectorError():
+            why = f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+        case aiohttp.ClientPayloadError():
+            why = "the connection broke"
+        case _:
+            why = str(error) or type(error).__name__
+    return f"the API server cannot be reached: {why}"

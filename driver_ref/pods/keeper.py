@@ -36,11 +36,17 @@ _LOOK_AGAIN = 2.0
 class Attendance(Protocol):
     """What beside the volumes' records must be so for a volume to be attached. Callers hold the volume's lock."""
 
+    def admit(self, node: NodeDescription) -> None:
+        """Raises RefusedError, a final one, where nothing can be attached on the node: nothing is begun then."""
+
     async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
         """Returns when what the node needs is there. Raises RefusedError; UNAVAILABLE: it may yet come."""
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """Returns when nothing of it is left on the node, or on any for an empty `node_id`. Raises RefusedError."""
+
+    def may_serve(self, volume_id: str, node_id: str) -> bool:
+        """Whether the volume may still be served on a node that it was detached from, as far as that node has told."""
 
     def trouble(self, volume_id: str, node_id: str) -> str:
         """What is wrong there with an attached volume, as far as known; else empty."""
@@ -49,11 +55,18 @@ class Attendance(Protocol):
 class NoAttendance:
     """`--launcher process`: attaching is a matter of records alone."""
 
+    def admit(self, node: NodeDescription) -> None:
+        """See Attendance."""
+
     async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
         """See Attendance."""
 
     async def unpublish(self, volume_id: str, node_id: str) -> None:
         """See Attendance."""
+
+    def may_serve(self, volume_id: str, node_id: str) -> bool:
+        """See Attendance: the processes there are nobody else's affair."""
+        return True
 
     def trouble(self, volume_id: str, node_id: str) -> str:
         """See Attendance."""
@@ -93,12 +106,15 @@ class PodKeeper:
 
     # ---- Attendance
 
-    async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
-        """See Attendance. What a pod lacks is told as soon as it is known; the pod stays, for it may still get it."""
+    def admit(self, node: NodeDescription) -> None:
+        """See Attendance."""
         if not node.fuse_directory:
             raise RefusedError(
                 Code.FAILED_PRECONDITION, f"the driver on node {node.node_id} runs with --launcher=process"
             )
+
+    async def publish(self, volume: VolumeRecord, node: NodeDescription) -> None:
+        """See Attendance. What a pod lacks is told as soon as it is known; the pod stays, for it may still get it."""
         name = spec.name(self._template.driver_name, volume.volume_id, node.node_id)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -138,6 +154,12 @@ class PodKeeper:
             raise RefusedError(
                 Code.UNAVAILABLE, f"{self._called(status.name(left[0]))} does not end"
             ) from None
+
+    def may_serve(self, volume_id: str, node_id: str) -> bool:
+        """See Attendance: without its pod it is not served, though a node that is gone never tells that it has unstaged it."""
+        return bool(self._silence) or any(
+            status.place_of(pod)[1] == node_id for pod in self._of_volume(volume_id)
+        )
 
     def trouble(self, volume_id: str, node_id: str) -> str:
         """See Attendance."""

@@ -4,7 +4,7 @@ from csitrace.lifecycle.state import State, Volume
 from csitrace.lifecycle.views import Severity
 from tests.roads.expected import GONE, IN_USE
 from tests.roads.manifests import DRIVER, IMMEDIATE, WAITING, WRITING, Object, claim
-from tests.roads.road import CLUSTER_ONLY, road
+from tests.roads.road import road
 from tests.roads.traveller import Traveller
 
 
@@ -31,7 +31,7 @@ async def wait_for_first_consumer(t: Traveller) -> None:
     await t.moment("gone", done="1-17 b1-b13", waits=GONE)
 
 
-@road("static", "A PV that an administrator wrote, found for a claim", on=CLUSTER_ONLY)
+@road("static", "A PV that an administrator wrote, found for a claim")
 async def static(t: Traveller) -> None:
     """Nothing is provisioned: 4 and 5 do not apply. The PV is there before the claim, and is found by class and size."""
     name = f"static-{t.namespace}"
@@ -40,7 +40,7 @@ async def static(t: Traveller) -> None:
     await _static_road(t, name)
 
 
-@road("named-pv", "A claim that names its PV", on=CLUSTER_ONLY)
+@road("named-pv", "A claim that names its PV")
 async def named_pv(t: Traveller) -> None:
     """The user has chosen the PV by name; it is bound to this claim and to no other."""
     name = f"named-{t.namespace}"
@@ -78,7 +78,7 @@ async def written_pv(t: Traveller, name: str, storage_class: str = "") -> Object
     }
 
 
-@road("retain", "Reclaim policy Retain: released, and bound to another claim", on=CLUSTER_ONLY)
+@road("retain", "Reclaim policy Retain: released, and bound to another claim")
 async def retain(t: Traveller) -> None:
     """With its claim the volume is released and stays; its claim reference taken away, another claim gets the same volume with
     what is in it; nothing was provisioned for that one."""
@@ -120,7 +120,7 @@ async def expansion(t: Traveller) -> None:
     await t.moment("gone", done="1-17 b1-b13", waits=GONE)
 
 
-@road("clone-refused", "A clone of a claim, which the driver cannot make", on=CLUSTER_ONLY, stuck=("6",))
+@road("clone-refused", "A clone of a claim, which the driver cannot make", stuck=("6",))
 async def clone_refused(t: Traveller) -> None:
     """The provisioner asks the driver what it can and refuses: step 6 has failed, in its words; the source is untouched."""
     await bound(t)
@@ -143,7 +143,6 @@ async def clone_refused(t: Traveller) -> None:
 @road(
     "snapshot-refused",
     "A volume from a snapshot, which the driver cannot make",
-    on=CLUSTER_ONLY,
     stuck=("6",),
 )
 async def snapshot_refused(t: Traveller) -> None:

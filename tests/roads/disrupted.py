@@ -15,13 +15,15 @@ from tests.cluster.harness.storage import DRIVER_NAME
 from tests.roads.expected import GONE, IN_USE
 from tests.roads.manifests import IMMEDIATE, WAITING, WRITING, claim
 from tests.roads.moving import deployment, new_pod
-from tests.roads.road import CLUSTER_ONLY, Road, road
+from tests.roads.road import CLUSTER_ONLY, EVERYWHERE, Road, road
 from tests.roads.traveller import Traveller
 
-_disturbing = partial(road, on=CLUSTER_ONLY, nodes=2, disturbs=True)
+_disturbing = partial(road, on=EVERYWHERE, nodes=2, disturbs=True)
+_on_cluster = partial(_disturbing, on=CLUSTER_ONLY)
 
 
-@_disturbing(
+# The lab's kubelet is not made to find again what an earlier one mounted, and its containers end with it.
+@_on_cluster(
     "kubelet-restarted", "kubelet dies while a pod comes and another goes", stuck=("15", "16a", "16b", "b2")
 )
 async def kubelet_restarted(t: Traveller) -> None:
@@ -92,7 +94,8 @@ async def controllers_restarted(t: Traveller) -> None:
     await t.moment("gone", done="1-3 5-17 b1-b13", na="4", waits=GONE)
 
 
-@_disturbing(
+# The lab's API server is the process that all its programs are in: it does not end without them.
+@_on_cluster(
     "api-server-restarted", "the API server dies while a volume is staged", stuck=("16a", "16b", "17")
 )
 async def api_server_restarted(t: Traveller) -> None:
@@ -133,7 +136,8 @@ async def driver_restarted(t: Traveller) -> None:
     await t.moment("gone", done="1-17 b1-b13", waits=GONE)
 
 
-@_disturbing("driver-upgraded", "the driver of the node is replaced under a mounted volume")
+# The lab's driver takes no other flags while it runs.
+@_on_cluster("driver-upgraded", "the driver of the node is replaced under a mounted volume")
 async def driver_upgraded(t: Traveller) -> None:
     """Another program, with another limit of volumes, registers in place of the old one; the volume stays in use all the while,
     and the new driver takes the old one's volume away."""
@@ -183,7 +187,8 @@ async def driver_uninstalled(t: Traveller) -> None:
     await t.moment("gone", done="1-17 b1-b13", waits=GONE)
 
 
-@_disturbing("node-drained", "a node is drained, and its Deployment's volume moves", stuck=("10",))
+# The lab serves no evictions, and no kubectl may speak to it.
+@_on_cluster("node-drained", "a node is drained, and its Deployment's volume moves", stuck=("10",))
 async def node_drained(t: Traveller) -> None:
     """The evicted pod's node lets go of the volume, which is detached and attached where the new pod is; the drained node keeps
     nothing of it, and takes pods again when it is uncordoned."""

@@ -41,13 +41,22 @@ class InLab:
     kind: str = LAB
     patience_s: float = 40.0
     image: Image = LOCAL
-    cluster: None = None
     unattached_driver: str = DRIVER
     unattached_class: str = WAITING
 
     @property
     def nodes(self) -> tuple[str, ...]:
         return tuple(node["name"] for node in self.lab.nodes)
+
+    @property
+    def cluster(self) -> "LabParts":
+        return LabParts(
+            self.lab, tuple(LabNode(self._inside(node["kubelet_root"])) for node in self.lab.nodes)
+        )
+
+    def _inside(self, path: str) -> Path:
+        """A path of the lab's, as it is to be reached from outside its mount namespace."""
+        return Path(f"/proc/{self.lab.ready['pid']}/root") / path.lstrip("/")
 
     async def open_namespace(self, name: str) -> None:
         await self.client.ensure(NAMESPACES, {"metadata": {"name": name}})
@@ -94,14 +103,8 @@ class InLab:
 
     def _socket(self) -> Path:
         """The driver's, of the node that has its controller service."""
-        root = str(self.lab.nodes[0]["kubelet_root"]).lstrip("/")
-        return (
-            Path(f"/proc/{self.lab.ready['pid']}/root")
-            / root
-            / "plugins"
-            / str(self.lab.ready["driver_name"])
-            / "csi.sock"
-        )
+        root = self._inside(self.lab.nodes[0]["kubelet_root"])
+        return root / "plugins" / str(self.lab.ready["driver_name"]) / "csi.sock"
 
     async def fault(self, target: str, effect: str, volume_id: str) -> None:
         await driver.fault((node["feed"] for node in self.lab.nodes), target, effect, volume_id)
@@ -119,12 +122,47 @@ class InLab:
 
     def _left_on_node(self, names: set[str]) -> list[str]:
         pid = self.lab.ready["pid"]
-        inside = Path(f"/proc/{pid}/root")
         left = list(leftovers.in_mounts(Path(f"/proc/{pid}/mountinfo").read_text(errors="replace"), names))
         for node in self.lab.nodes:
-            left += leftovers.in_kubelet_root(inside / node["kubelet_root"].lstrip("/"), names)
-        left += leftovers.in_driver_state(inside / str(self.lab.directory).lstrip("/") / "driver", names)
+            left += leftovers.in_kubelet_root(self._inside(node["kubelet_root"]), names)
+        left += leftovers.in_driver_state(self._inside(str(self.lab.directory)) / "driver", names)
         return left + list(leftovers.in_processes(names))
+
+
+@dataclass(frozen=True, slots=True)
+class LabNode:
+    """What roads that kill parts look at of a node: as the harness's `Node`."""
+
+    kubelet_root: Path
+
+    @property
+    def registration_directory(self) -> Path:
+        return self.kubelet_root / "plugins_registry"
+
+
+@dataclass(frozen=True, slots=True)
+class LabParts:
+    """As much of the harness's `Cluster` as the lab can do."""
+
+    lab: LabProcess
+    nodes: tuple[LabNode, ...]
+
+    def kill(self, part: str) -> None:
+        self.lab.order("kill", part)
+
+    def restart(self, part: str) -> None:
+        self.lab.order("restart", part)
+
+    def suspend(self, part: str) -> None:
+        self.lab.order("suspend", part)
+
+    def resume(self, part: str) -> None:
+        self.lab.order("resume", part)
+
+    def revive(self) -> None:
+        """Bring back whatever a road that failed has left ended."""
+        for part, back in tuple(self.lab.away.items()):
+            self.lab.order(back, part)
 
 
 def _named(namespace: str, name: str) -> tuple[Resource, Object]:

@@ -3,15 +3,17 @@
 * No step is shown as done before a witness's fact has proved it, forward or back (`seen`).
 * Times are in causal order, as far as the times can tell.
 * No volume is called stuck, but at the steps of which the road says that it is rightly stuck there. Time alone is no wrong word:
-  on a slow machine a step may take long; a volume of which something was heard within its patience, however, is not stuck.
+  on a slow machine a step may take long, and so may the answers of a FUSE daemon that is there; a volume of which something was
+  heard within its patience, however, is not stuck.
 * Nothing the driver answers is against the specification (no anomalies).
 """
 
 from dataclasses import dataclass, field
 
 from csitrace.lifecycle import index
+from csitrace.lifecycle.fuse import fuse_states, trouble
 from csitrace.lifecycle.ladder import ladder, way_back
-from csitrace.lifecycle.state import State, StepStatus, Use, Volume
+from csitrace.lifecycle.state import FuseState, State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import STEP_BY_ID
 from csitrace.lifecycle.verdict import DEFAULT_PATIENCE, PATIENCE, standing, verdict_of
 from csitrace.lifecycle.views import Severity, StepView, Verdict
@@ -100,14 +102,15 @@ class Judge:
         word = verdict_of(state, volume, standing(state, volume), now)
         if word.severity is not Severity.STUCK or word.step_id in self.road.stuck:
             return
-        if not self._is_late(word, volume, now):
+        if not self._is_late(state, word, volume, now):
             self._say(event, volume, f"called stuck at {word.step_id}, though it is well: {word.sentence}")
 
-    def _is_late(self, word: Verdict, volume: Volume, now: int) -> bool:
+    def _is_late(self, state: State, word: Verdict, volume: Volume, now: int) -> bool:
         """Nobody has refused anything, and nothing was heard of it for as long as the step may take: that is true, if slow. So
-        are requests that a FUSE daemon lets wait when all the machine does."""
-        if word.holder == "FUSE daemon":
-            return True
+        are requests that a FUSE daemon lets wait when all the machine does; but a daemon does not end, nor stop, for that."""
+        connections = [found for found in fuse_states(state, volume) if trouble(found, now)]
+        if connections and word.holder == "FUSE daemon":
+            return all(map(_serves, connections))
         patience = PATIENCE.get(word.step_id, DEFAULT_PATIENCE).stuck_ns
         silent_for = now - self._heard_at.get(volume.key, now)
         return word.since is not None and now - word.since >= patience and silent_for >= patience // 2
@@ -119,6 +122,11 @@ class Judge:
             self._anomalies = anomaly.seq
             if anomaly.subject in ours:
                 self.wrong.append(f"after event {anomaly.seq}, {anomaly.subject}: {anomaly.text}")
+
+
+def _serves(connection: FuseState) -> bool:
+    """Its daemon is there and runs, however slowly."""
+    return not connection.ended and (connection.daemon is None or connection.daemon.state != "T")
 
 
 def is_going(state: State, volume: Volume, use: Use | None) -> bool:

@@ -4,7 +4,7 @@ from csitrace.lifecycle.state import State
 from csitrace.lifecycle.views import Severity
 from tests.roads.expected import GONE, IN_USE
 from tests.roads.manifests import WAITING, WRITING, Object, claim
-from tests.roads.road import CLUSTER_ONLY, road
+from tests.roads.road import road
 from tests.roads.traveller import Traveller
 
 
@@ -25,7 +25,7 @@ async def shared_by_two_nodes(t: Traveller) -> None:
     await t.moment("gone", pod="two", done="1-17 b1-b13", waits=GONE)
 
 
-@road("deployment-moves", "A Deployment rolled over to another node, old pod first", nodes=2, on=CLUSTER_ONLY)
+@road("deployment-moves", "A Deployment rolled over to another node, old pod first", nodes=2)
 async def deployment_moves(t: Traveller) -> None:
     """With strategy Recreate the old pod goes first: its node lets go of the volume, which is detached, and only then attached to
     the node of the new pod."""
@@ -44,7 +44,6 @@ async def deployment_moves(t: Traveller) -> None:
     "deployment-blocked",
     "A Deployment rolled over to another node, new pod first",
     nodes=2,
-    on=CLUSTER_ONLY,
     stuck=("10",),
 )
 async def deployment_blocked(t: Traveller) -> None:

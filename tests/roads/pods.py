@@ -6,7 +6,7 @@ from csitrace.model.kubernetes import PersistentVolume, PersistentVolumeClaim
 from tests.roads.calm import bound
 from tests.roads.expected import GONE, IN_USE
 from tests.roads.manifests import IMMEDIATE, WAITING, WRITING, Object, claim
-from tests.roads.road import CLUSTER_ONLY, road
+from tests.roads.road import road
 from tests.roads.traveller import Traveller
 
 
@@ -175,7 +175,7 @@ async def namespace_deleted(t: Traveller) -> None:
     await t.moment("gone", of="a", done="1-17 b1-b13", waits=GONE)
 
 
-@road("left-out", "Volumes that are no CSI driver's", on=CLUSTER_ONLY)
+@road("left-out", "Volumes that are no CSI driver's")
 async def left_out(t: Traveller) -> None:
     """A pod without volumes, one with an emptyDir, a claim on a hostPath PV and one on an in-tree PV that migrates: none is a
     row, and claims and PVs are counted."""

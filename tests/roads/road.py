@@ -87,7 +87,7 @@ class Place(Protocol):
 
     @property
     def cluster(self) -> Any:
-        """The harness's `Cluster`, for roads that kill its parts; None in the lab."""
+        """The harness's `Cluster`, for roads that kill its parts; in the lab as much of it as the lab can do."""
         ...
 
     async def open_namespace(self, name: str) -> None: ...

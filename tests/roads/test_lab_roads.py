@@ -16,9 +16,12 @@ __all__ = ["mounts_allowed", "new_lab"]
 
 @pytest.fixture(scope="module")
 def lab(new_lab: Callable[..., LabProcess]) -> LabProcess:
-    """One for all roads, of which each has a namespace of its own; with as many nodes as any of them needs."""
+    """One for all roads, one after the other, of which each has a namespace of its own, and starts again what it ended; with as
+    many nodes as any of them needs."""
     nodes = max(road.nodes for road in IN_LAB)
-    return new_lab("--scenario", "none", "--speed", "20", "--nodes", str(nodes))
+    lab = new_lab("--scenario", "none", "--speed", "20", "--nodes", str(nodes))
+    lab.wait_registered()
+    return lab
 
 
 @pytest.mark.parametrize("road", IN_LAB, ids=lambda road: road.name)

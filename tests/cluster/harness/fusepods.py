@@ -82,14 +82,45 @@ class FusePods:
 
     def set_image(self, image: str) -> None:
         """Have the driver make its FUSE pods of another image from now on."""
-        path = "/spec/template/spec/containers/0/args"
-        deployment = self.kubectl.get("deployment/controller")
-        arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-        wanted = [f"--fuse-image={image}" if one.startswith("--fuse-image=") else one for one in arguments]
-        patch = [{"op": "replace", "path": path, "value": wanted}]
+        self._set_argument("driver", "--fuse-image", image)
+
+    def set_attacher_timeout(self, timeout: str) -> None:
+        """Have external-attacher wait so long for an answer of the driver from now on."""
+        self._set_argument("csi-attacher", "--timeout", timeout)
+
+    def _set_argument(self, container: str, flag: str, value: str) -> None:
+        """Change one flag of a container of the controller's pod, and wait for the pod that has it."""
+        containers = self.kubectl.get("deployment/controller")["spec"]["template"]["spec"]["containers"]
+        [index] = [index for index, one in enumerate(containers) if one["name"] == container]
+        arguments = [
+            f"{flag}={value}" if one.startswith(f"{flag}=") else one for one in containers[index]["args"]
+        ]
+        path = f"/spec/template/spec/containers/{index}/args"
+        patch = [{"op": "replace", "path": path, "value": arguments}]
         self.kubectl("patch", "deployment/controller", "--type=json", f"--patch={json.dumps(patch)}")
         self._release_leases()
         self.kubectl("rollout", "status", "deployment/controller", "--timeout=100s", timeout_s=110)
+
+    @property
+    def controller(self) -> dict[str, Any]:
+        """The pod of the Controller service."""
+        [pod] = self.kubectl.get("pods", "-l", CONTROLLER)["items"]
+        found: dict[str, Any] = pod
+        return found
+
+    def node_of(self, pod: dict[str, Any]) -> Node:
+        """The node that a pod is on."""
+        [node] = [node for node in self.cluster.nodes if node.name == pod["spec"]["nodeName"]]
+        return node
+
+    def controller_feed(self) -> str:
+        """Where the Controller service publishes its trace feed: in an emptyDir of its pod, by a path short enough for it."""
+        pod = self.controller
+        volumes = self.node_of(pod).kubelet_root / "pods" / pod["metadata"]["uid"] / "volumes"
+        short = self.cluster.directory / "fuse-feed"
+        short.unlink(missing_ok=True)
+        short.symlink_to(volumes / "kubernetes.io~empty-dir" / "socket")
+        return f"unix://{short / 'csitrace-feed.sock'}"
 
     def restart_driver(self) -> None:
         """Replace every pod of the driver, controller and nodes, and wait until the new ones are there."""
@@ -112,6 +143,7 @@ class FusePods:
         for node in self.cluster.nodes:
             kubectl("label", "node", node.name, f"{LABEL}-")
         leftovers.remove_tree(self.state)
+        (self.cluster.directory / "fuse-feed").unlink(missing_ok=True)
 
     def _objects(self) -> list[dict[str, Any]]:
         text = _MANIFEST.read_text()

@@ -32,13 +32,17 @@ NODE_MARKER = "CSITRACE_CLUSTER_NODE"
 
 _INHERITED = ("PATH", "HOME", "LANG")
 _POLL_S = 0.05
+_STARTS = 4
+_LAST_WORDS = 40
+"""Lines of a log in which a program that ended says why."""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """What to run.
 
     ``ready`` says when it serves: an https URL answering 200, or ``unix://`` and a socket's path. ``kept``: in a
-    usual cluster it would be a container, and is started again when it ends by itself.
+    usual cluster it would be a container, and is started again when it ends by itself. ``transient``: said by one that ended
+    before it was ready for a cause that passes; it is then started once more.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     ready: str = ""
     ready_within_s: float = 60.0
     kept: bool = False
+    transient: str = ""
     added: int = 0
     """How many of ``argv``, at its end, are not its usual ones."""
 
@@ -185,7 +190,20 @@ class Processes:
         """
         started = [(program, self._spawn(program)) for program in programs if not self.alive(program.name)]
         for program, process in started:
-            self._wait_ready(program, process)
+            self._until_ready(program, process)
+
+    def _until_ready(self, program: Program, process: ProcessId) -> None:
+        for _ in range(_STARTS - 1):
+            try:
+                self._wait_ready(program, process)
+            except ClusterError:
+                last_words = self.tail(program.name, _LAST_WORDS)
+                if process.alive or not program.transient or program.transient not in last_words:
+                    raise
+                process = self._spawn(program)
+            else:
+                return
+        self._wait_ready(program, process)
 
     def _spawn(self, program: Program) -> ProcessId:
         self.logs.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -362,9 +363,9 @@ async def test_a_silent_driver_is_not_a_dead_one(tmp_path: Path) -> None:
 
 async def test_feeds_are_found_below_the_kubelet_root_as_they_come_and_go(tmp_path: Path) -> None:
     """A socket that appears is listened to; one whose file is gone is down, at rest, and resumed when it returns."""
-    socket = tmp_path / "plugins" / DRIVER / SOCKET_NAME
-    socket.parent.mkdir(parents=True)
-    address = f"unix://{socket}"
+    path = tmp_path / "plugins" / DRIVER / SOCKET_NAME
+    path.parent.mkdir(parents=True)
+    address = f"unix://{path}"
     publisher = Publisher(DRIVER, NODE, instance="run-1")
     async with listening(DiscoveredFeeds(tmp_path, rescan_s=0.05)) as listener, AsyncExitStack() as stack:
         server = grpc.aio.server()
@@ -373,7 +374,7 @@ async def test_feeds_are_found_below_the_kubelet_root_as_they_come_and_go(tmp_pa
         await server.start()
         await listener.until(is_listed)
         await server.stop(0)
-        socket.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         await listener.until(lambda body: is_down(body) and "is gone" in body.reason)
         listener.forget()
         publisher.publish(started(1))
@@ -394,6 +395,18 @@ async def test_a_feed_that_is_heard_already_is_left_alone(tmp_path: Path) -> Non
         listener = await stack.enter_async_context(listening(feeds))
         await listener.until(is_listed)
     assert {up.scope for up in listener.bodies(SourceUp)} == {f"b.example.com@{NODE}"}
+
+
+def test_pods_need_not_be_believed(tmp_path: Path) -> None:
+    """A feed in a pod's emptyDir is found beside a node plugin's, and is not where pods are not to be heard."""
+    plugin = tmp_path / "plugins" / DRIVER / SOCKET_NAME
+    pod = tmp_path / "pods" / "uid" / "volumes" / "kubernetes.io~empty-dir" / "feed" / SOCKET_NAME
+    with ExitStack() as stack:
+        for path in (plugin, pod):
+            path.parent.mkdir(parents=True)
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(path))
+        assert discover(tmp_path) == [f"unix://{plugin}", f"unix://{pod}"]
+        assert discover(tmp_path, in_pods=False) == [f"unix://{plugin}"]
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:

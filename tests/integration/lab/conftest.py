@@ -14,6 +14,8 @@ import pytest
 
 DEADLINE_SECONDS = 60.0
 
+_BACK = {"kill": "restart", "suspend": "resume"}
+
 
 class LabProcess:
     """`python -m csitrace.lab`, read until it is ready."""
@@ -30,6 +32,8 @@ class LabProcess:
         self.held = os.open(f"/proc/{self.ready['pid']}/ns/mnt", os.O_RDONLY)
         self.namespace = os.readlink(f"/proc/{self.ready['pid']}/ns/mnt")
         self.reached: set[str] = set()
+        self.away: dict[str, str] = {}
+        """What was killed or suspended, and the order that brings it back."""
 
     def _read(self) -> str:
         assert self.process.stdout is not None
@@ -40,6 +44,16 @@ class LabProcess:
             line = self._read()
             assert line, "the lab ended"
             self.reached.add(json.loads(line)["reached"])
+
+    def order(self, action: str, part: str) -> None:
+        """`kill`, `restart`, `suspend` or `resume` one of its programs; only of a lab that tells no stories."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{action} {part}\n".encode())
+        self.process.stdin.flush()
+        assert json.loads(self._read()) == {"done": f"{action} {part}"}
+        self.away.pop(part, None)
+        if back := _BACK.get(action):
+            self.away[part] = back
 
     def wait_registered(self) -> None:
         """Every node knows its driver: until then what is asked of it is refused a number of times that is chance."""

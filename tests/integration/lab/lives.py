@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 
 from csitrace.model.events import RpcStarted
-from csitrace.model.kubernetes import PersistentVolume, PersistentVolumeClaim, Pod
+from csitrace.model.kubernetes import Event, PersistentVolume, PersistentVolumeClaim, Pod
 from csitrace.model.rpc import short_method
 from tests.integration.lab.sequence import Recording
 from tests.integration.lab.walker import Walker
-from tests.roads.manifests import DRIVER, IMMEDIATE, WAITING, claim
+from tests.roads.manifests import DRIVER, IMMEDIATE, WAITING, Object, claim
 
 
 async def straight(t: Walker, storage_class: str) -> None:
@@ -125,6 +125,82 @@ async def inline_refused(t: Walker) -> None:
     await t.delete("pod/pod")
 
 
+async def static(t: Walker) -> None:
+    """A PV that an administrator wrote is found for a claim by its class, used, released and deleted; the volume stays."""
+    await _static(t, storage_class=t.namespace, wanted=claim("data", t.namespace))
+
+
+async def named(t: Walker) -> None:
+    """A claim that names its PV."""
+    wanted = claim("data", "")
+    wanted["spec"]["volumeName"] = _written(t)
+    await _static(t, storage_class="", wanted=wanted)
+
+
+async def reserved(t: Walker) -> None:
+    """A PV that names its claim, before there is one."""
+    reference = {"namespace": t.namespace, "name": "data"}
+    await _static(t, storage_class=t.namespace, wanted=claim("data", t.namespace), claimRef=reference)
+
+
+async def _static(t: Walker, storage_class: str, wanted: Object, **more: object) -> None:
+    """There and back on a PV that was written beforehand; `more` of its spec."""
+    name = _written(t)
+    handle = await t.place.make_volume(name)
+    csi = {"driver": DRIVER, "volumeHandle": handle}
+    await t.apply(_pv(name, storage_class, csi=csi, **more))
+    await t.until(PersistentVolume, name, lambda v: v.status.phase == "Available")
+    await t.apply(wanted)
+    await t.bound("data")
+    await t.apply(t.pod("pod", "data"))
+    await t.running("pod")
+    await t.delete("pod/pod")
+    await t.detached(t.first)
+    await t.delete("pvc/data")
+    await t.until(PersistentVolume, name, lambda v: v.status.phase == "Released")
+    await t.delete(f"pv/{name}")
+    await t.gone(PersistentVolume, name)
+    await t.place.unmake_volume(handle)
+
+
+async def named_refused(t: Walker) -> None:
+    """Claims that name a PV which is too small, and one which is another's; neither is bound."""
+    await t.apply(claim("data", IMMEDIATE))
+    taken = (await t.bound("data")).spec.volume_name
+    small = _written(t)
+    await t.apply(_pv(small, IMMEDIATE, hostPath={"path": "/usr"}))
+    await t.until(PersistentVolume, small, lambda v: v.status.phase == "Available")
+    much, second = claim("much", IMMEDIATE, size="32Mi"), claim("second", IMMEDIATE)
+    much["spec"]["volumeName"], second["spec"]["volumeName"] = small, taken
+    await t.apply(much, second)
+    await t.told("much", "VolumeMismatch")
+    await t.told("second", "FailedBinding")
+    await t.delete("pvc/much", "pvc/second")
+    await t.gone(PersistentVolumeClaim, "much", "second")
+    await t.delete(f"pv/{small}", "pvc/data")
+    await t.gone(PersistentVolume, small)
+
+
+def _written(t: Walker) -> str:
+    """The name of this life's PV that is not a provisioner's."""
+    return f"{t.namespace}-written"
+
+
+def _pv(name: str, storage_class: str, **more: object) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "16Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": storage_class,
+            **more,
+        },
+    }
+
+
 async def rebound(t: Walker) -> None:
     """Retained, released, made available again, bound to a claim that names it, and then deleted."""
     await t.apply(claim("data", IMMEDIATE))
@@ -213,12 +289,28 @@ async def stateful_set(t: Walker) -> None:
 
 async def rolled_over(t: Walker) -> None:
     """A Deployment is moved to another node: its old pod goes, then the new one comes."""
+    await _roll_over(t, {"type": "Recreate"})
+    await t.recording.until("the second pod runs", lambda seen: t.second in _running_on(seen, t.namespace))
+    await t.delete("deployment/web", "pvc/data")
+
+
+async def rolled_over_blocked(t: Walker) -> None:
+    """The old pod is kept until the new one is ready, which waits for the old one's volume, until the old one may go first."""
+    await _roll_over(t, {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+    await t.recording.until("the second pod is refused", lambda seen: _is_refused(seen, t.namespace))
+    await t.patch("deployment/web", {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
+    await t.recording.until("the second pod runs", lambda seen: t.second in _running_on(seen, t.namespace))
+    await t.delete("deployment/web", "pvc/data")
+
+
+async def _roll_over(t: Walker, strategy: Object) -> None:
+    """A Deployment's pod runs on the first node, and is then wanted on the second."""
     made = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "web"},
         "spec": {
-            "strategy": {"type": "Recreate"},
+            "strategy": strategy,
             "selector": {"matchLabels": {"app": "web"}},
             "template": {
                 "metadata": {"labels": {"app": "web"}},
@@ -232,8 +324,6 @@ async def rolled_over(t: Walker) -> None:
     await t.recording.until("the first pod runs", lambda seen: t.first in _running_on(seen, t.namespace))
     where = {"nodeSelector": {"kubernetes.io/hostname": t.second}}
     await t.patch("deployment/web", {"spec": {"template": {"spec": where}}})
-    await t.recording.until("the second pod runs", lambda seen: t.second in _running_on(seen, t.namespace))
-    await t.delete("deployment/web", "pvc/data")
 
 
 def _running_on(seen: Recording, namespace: str) -> set[str]:
@@ -242,6 +332,16 @@ def _running_on(seen: Recording, namespace: str) -> set[str]:
         for obj in seen.objects.values()
         if isinstance(obj, Pod) and obj.namespace == namespace and obj.status.phase == "Running"
     }
+
+
+def _is_refused(seen: Recording, namespace: str) -> bool:
+    """A pod was told that its volume is elsewhere."""
+    return any(
+        isinstance(obj, Event)
+        and obj.reason == "FailedAttachVolume"
+        and obj.involved_object.namespace == namespace
+        for obj in seen.objects.values()
+    )
 
 
 async def namespace_deleted(t: Walker) -> None:
@@ -255,21 +355,10 @@ async def namespace_deleted(t: Walker) -> None:
 
 async def not_csi(t: Walker) -> None:
     """A volume of another kind: bound, used and left as it is, and nothing is asked of any driver."""
-    name = f"{t.namespace}-host"
-    host = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": {"storage": "16Mi"},
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "",
-            "hostPath": {"path": "/usr"},
-        },
-    }
+    name = _written(t)
     wanted = claim("data", "")
     wanted["spec"]["volumeName"] = name
-    await t.apply(host)
+    await t.apply(_pv(name, "", hostPath={"path": "/usr"}))
     await t.until(PersistentVolume, name, lambda v: v.status.phase == "Available")
     await t.apply(wanted)
     await t.bound("data")
@@ -296,11 +385,16 @@ LIVES: tuple[Life, ...] = (
     three_volumes,
     refused_sources,
     inline_refused,
+    static,
+    named,
+    reserved,
+    named_refused,
     rebound,
     used_claim_deleted,
     deleted_while_staging,
     stateful_set,
     rolled_over,
+    rolled_over_blocked,
     namespace_deleted,
     not_csi,
 )

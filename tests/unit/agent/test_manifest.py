@@ -97,3 +97,10 @@ def test_the_command_prints_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == manifest()
+
+
+def test_pods_need_not_be_believed() -> None:
+    """`--no-pod-feeds` is handed on to every agent; by default it is not."""
+    for believed in (True, False):
+        (container,) = pod_of(objects(pod_feeds=believed))["containers"]
+        assert ("--no-pod-feeds" in container["args"]) is not believed
