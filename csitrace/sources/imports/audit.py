@@ -1,7 +1,7 @@
 """Audit logs of API servers (audit.k8s.io/v1, JSON lines): who changed what, when; at level RequestResponse also to what.
 
-Facts: Kubernetes documentation, "Auditing"; API reference, audit.k8s.io/v1 Event. An answer to a DELETE is a Status once the object
-is gone, or the object, which stays as long as it has finalizers or a grace period.
+Facts: Kubernetes documentation, "Auditing"; API reference, audit.k8s.io/v1 Event. An answer to a DELETE is a Status once the
+object is gone, or the object, which stays as long as it has finalizers or a grace period.
 """
 
 from contextlib import closing
@@ -17,8 +17,8 @@ from csitrace.sources.imports.dumps import first_line
 from csitrace.sources.imports.inputs import Input
 from csitrace.sources.imports.objects import UNREADABLE, JsonForm, watched
 from csitrace.sources.imports.report import Report
-from csitrace.sources.imports.spool import Segment, Told
 from csitrace.sources.imports.split import Cut, split_json
+from csitrace.sources.imports.spool import Segment, Told
 
 _CHANGES = frozenset({"create", "update", "patch", "delete"})
 _READS = frozenset({"get", "list", "watch"})
@@ -65,6 +65,7 @@ class _Graced(msgspec.Struct, frozen=True, gc=False):
 _LINE = msgspec.json.Decoder(_Line)
 _GRACED = msgspec.json.Decoder(_Graced)
 _JSON = JsonForm()
+_NOT_THE_OBJECT = "changes whose answer is not the object"
 
 
 def read_audit(source: Input, segment: Segment, report: Report) -> None:
@@ -111,16 +112,21 @@ def _body(line: _Line, reference: _Reference, kind: Kind, report: Report) -> Bod
     try:
         name, api_version = _JSON.kind_of(raw)
         if name == "Status":
-            return _removed(kind, reference) if line.verb == "delete" else _unsaid(report)
+            if line.verb == "delete":
+                return _removed(kind, reference)
+            report.skip(_NOT_THE_OBJECT)
+            return None
         if watched(name, api_version) is not kind:
-            return _unsaid(report)
+            report.skip(_NOT_THE_OBJECT)
+            return None
         obj = _JSON.read(raw, kind, api_version)
         grace = _GRACED.decode(raw).metadata.deletion_grace_period_seconds
     except UNREADABLE as error:
         report.fault(f"a {kind.name} that cannot be read: {first_line(error)}")
         return None
     if not obj.uid or not obj.name:
-        return _unsaid(report)
+        report.skip(_NOT_THE_OBJECT)
+        return None
     if _is_gone(obj, grace, line.verb):
         return ObjectDeleted(object=obj)
     return ObjectAdded(object=obj) if line.verb == "create" else ObjectModified(object=obj)
@@ -138,10 +144,6 @@ def _removed(kind: Kind, reference: _Reference) -> Body:
     meta = ObjectMeta(name=reference.name, namespace=reference.namespace)
     made: Any = kind.object_type(metadata=meta)
     return ObjectDeleted(object=made)
-
-
-def _unsaid(report: Report) -> None:
-    report.skip("changes whose answer is not the object")
 
 
 def _without_content(line: _Line, reference: _Reference, report: Report) -> Body | None:

@@ -1,7 +1,7 @@
 """CSI calls put together from log lines, which tell beginning and end apart, and rarely which end belongs to which beginning.
 
-One call at a time is certain. Of several abreast, an answer is told apart by the id that some drivers put before it, or by its shape (only
-CreateVolume answers with a volume); what is left is dropped and counted, rather than guessed.
+One call at a time is certain. Of several abreast, an answer is told apart by the id that some drivers put before it, or by its
+shape (only CreateVolume answers with a volume); what is left is dropped and counted, rather than guessed.
 """
 
 from collections import deque
@@ -30,9 +30,7 @@ _SHAPES: dict[str, frozenset[str]] = {
     "usage": frozenset({"NodeGetVolumeStats"}),
     "entries": frozenset({"ListVolumes", "ListSnapshots"}),
     "available_capacity": frozenset({"GetCapacity"}),
-    "capabilities": frozenset(
-        {"GetPluginCapabilities", "ControllerGetCapabilities", "NodeGetCapabilities"}
-    ),
+    "capabilities": frozenset({"GetPluginCapabilities", "ControllerGetCapabilities", "NodeGetCapabilities"}),
     "name": frozenset({"GetPluginInfo"}),
     "ready": frozenset({"Probe"}),
     "snapshot": frozenset({"CreateSnapshot"}),
@@ -118,7 +116,6 @@ class Calls:
     def end(self) -> None:
         """The log is over: what is in flight stays so."""
         self._settle()
-        self._drop_unclear()
         for call in self._in_flight:
             call.settled = True
         self._in_flight = []
@@ -126,7 +123,6 @@ class Calls:
 
     def _restarted(self, at: int, pid: str) -> None:
         self._settle()
-        self._drop_unclear()
         for call in self._in_flight:  # its process is gone: it was never answered
             call.settled = True
         self._in_flight, self._asked = [], None
@@ -206,10 +202,6 @@ class Calls:
         if call is not None:
             call.settled = True
             self._held.append((call.finished_at or call.at, call, False))
-
-    def _drop_unclear(self) -> None:
-        for call in self._in_flight:
-            call.settled = True
 
     def _release(self) -> None:
         """Hand on what no longer waits for anything; the oldest calls when too much waits."""

@@ -24,8 +24,8 @@ from csitrace.sources.imports.objects import (
     watched,
 )
 from csitrace.sources.imports.report import Report
-from csitrace.sources.imports.spool import Segment, Told
 from csitrace.sources.imports.split import Cut, Piece, split_json, split_yaml
+from csitrace.sources.imports.spool import Segment, Told
 
 _SPLITTERS = {JsonForm: split_json, YamlForm: split_yaml}
 
@@ -95,6 +95,9 @@ class _Reading:
         if not name:
             self._unnamed += 1
             return None
+        if of_list is not None and name.endswith("List"):  # `items: []`
+            self._end_list(self._head(raw))
+            return None
         kind = watched(name, api_version)
         if kind is None:
             self._report.skip(f"{name} objects, which are not followed" if name.isidentifier() else "others")
@@ -128,7 +131,9 @@ class _Reading:
     def _end_list(self, head: ListHead) -> None:
         self._lists += 1
         if head.is_partial:
-            self._report.fault("a page of a list, and not the last: what is absent from it may still be there")
+            self._report.fault(
+                "a page of a list, and not the last: what is absent from it may still be there"
+            )
         else:
             for kind, namespaces in self._items.items():
                 self._listed(KIND_BY_NAME[kind], list(namespaces), head)

@@ -33,8 +33,8 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`title`: for people; `fits`: whether bytes begin as one of this form; `read`: all facts into the segment, with an account of
-    what was listed where it is a dump."""
+    """`title`: for people; `fits`: whether bytes begin as one of this form; `read`: all facts into the segment, with an account
+    of what was listed where it is a dump."""
 
     title: str
     fits: Callable[[bytes], bool]

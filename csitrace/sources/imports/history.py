@@ -1,7 +1,7 @@
 """Several accounts of the same objects as one history: what is new in each, and what is gone since the one before.
 
-A dump is an account of whole scopes at one time, an audit log one of single changes. Object versions outrank times: an older version
-that is told later is no news.
+A dump is an account of whole scopes at one time, an audit log one of single changes. Object versions outrank times: an older
+version that is told later is no news.
 """
 
 from collections.abc import Iterable, Iterator
@@ -176,5 +176,3 @@ def _is_newer(one: Dump, other: Dump) -> bool:
     return bool(shared) and max(one.newest[scope] for scope in shared) > max(
         other.newest[scope] for scope in shared
     )
-
-

@@ -142,7 +142,10 @@ class _Events:
     def _facts(self) -> Iterator[Told]:
         known = Known()
         at = 0
-        for at, _, _, item in heapq.merge(self._dump_keys(), *map(self._told_keys, range(len(self.segments)))):
+        for when, _, _, item in heapq.merge(
+            self._dump_keys(), *map(self._told_keys, range(len(self.segments)))
+        ):
+            at = when
             yield from known.dump(item) if isinstance(item, Dump) else known.change(item)
         for kind, why in known.silences():
             yield Told(at, SourceDown(witness=Witness.KUBERNETES, scope=kind, reason=why))

@@ -1,4 +1,4 @@
-"""The files behind paths: files, directories, and archives read in place. Nothing is extracted, so no name in one leads anywhere."""
+"""The files behind paths: files, directories, and archives read in place. Nothing is extracted: no name in one leads anywhere."""
 
 import gzip
 import lzma
@@ -31,8 +31,8 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One file. `name`: its path as people gave it, within an archive behind it; `group`: the path that was given; `modified_at`: ns;
-    `open` may be called more than once."""
+    """One file. `name`: its path as people gave it, within an archive behind it; `group`: the path that was given;
+    `modified_at`: ns; `open` may be called more than once."""
 
     name: str
     group: str
@@ -78,7 +78,7 @@ def _file(path: Path, group: str, notes: list[str]) -> Iterator[Input]:
                 str(path),
                 group,
                 modified_at,
-                lambda: cast("BinaryIO", _Bounded(cast("BinaryIO", gzip.open(path)))),
+                lambda: cast("BinaryIO", _Bounded(cast("BinaryIO", gzip.open(path)))),  # noqa: SIM115 - whoever opens it
             )
         else:
             yield Input(str(path), group, modified_at, lambda: path.open("rb"))

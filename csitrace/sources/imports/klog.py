@@ -1,8 +1,9 @@
-"""klog files: what sidecars, and drivers that log as csi-lib-utils does, write of their CSI calls at -v=5, and what kubelet says of
-the calls it made.
+"""klog files: what sidecars, and drivers that log as csi-lib-utils does, write of their CSI calls at -v=5, and what kubelet says
+of the calls it made.
 
-Header (klog, `formatHeader`): `Lmmdd hh:mm:ss.uuuuuu threadid file:line] message`. It has no year and no zone: the year is that of
-the file's time, or of the time that a container runtime or `kubectl logs --timestamps` put before the line; the zone is taken to be UTC.
+Header (klog, `formatHeader`): `Lmmdd hh:mm:ss.uuuuuu threadid file:line] message`. It has no year and no zone: the year is
+that of the file's time, or of the time that a container runtime or `kubectl logs --timestamps` put before the line; the zone is
+taken to be UTC.
 """
 
 import json
@@ -42,7 +43,8 @@ _DRIVER = re.compile(
     rb'|(?:CSI driver name|[Dd]etected CSI driver)"?:? (?:driver(?:Name)?=)?"?([A-Za-z0-9][\w.-]{0,62})'
 )
 _NODE = re.compile(
-    rb'[Ss]uccessfully registered node" node="([\w.-]{1,253})"|(?:GRPC response: |response=").{0,200}?\\?"node_id\\?":\\?"([\w.:/-]{1,253}?)\\?"'
+    rb'[Ss]uccessfully registered node" node="([\w.-]{1,253})"'
+    rb'|(?:GRPC response: |response=").{0,200}?\\?"node_id\\?":\\?"([\w.:/-]{1,253}?)\\?"'
 )
 
 

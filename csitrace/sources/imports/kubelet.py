@@ -1,4 +1,4 @@
-"""What kubelet's log says of the CSI calls it made: how its operations on volumes ended (operation_executor, nestedpendingoperations).
+"""What kubelet's log says of the CSI calls it made: how its operations on volumes ended (operation_executor).
 
 Such a line tells the end of a call and its error, not its beginning.
 """
@@ -21,7 +21,9 @@ _OPERATION = re.compile(
     rf"(?P<operation>{'|'.join(map(re.escape, _METHODS))}) (?P<end>succeeded|failed) for volume \\?\"(?P<volume>[^\"\\]+)"
 )
 _UNIQUE = re.compile(r"kubernetes\.io/csi/(?P<driver>[\w.-]+)\^(?P<handle>[^\s\"\\]+)")
-_POD_UID = re.compile(r"(?:podName:|\(UID: \\?\"|podUID[\"=: ]+)(?P<uid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_POD_UID = re.compile(
+    r"(?:podName:|\(UID: \\?\"|podUID[\"=: ]+)(?P<uid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
 _ERROR = re.compile(r"rpc error: code = \w+ desc = .*", re.DOTALL)
 _DESCRIPTION = " desc = "
 

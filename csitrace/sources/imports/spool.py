@@ -78,7 +78,7 @@ class Spool:
     """One temporary file for all segments of an import."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="csitrace-import-")
+        self._file = tempfile.TemporaryFile(prefix="csitrace-import-")  # noqa: SIM115 - as long as the events are read
         self._size = 0
 
     @property
