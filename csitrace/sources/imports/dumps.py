@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from csitrace.model.events import ObjectListed
 from csitrace.model.kinds import KIND_BY_NAME, Kind
 from csitrace.model.kubernetes import KubernetesObject, Lease
-from csitrace.model.times import parse_rfc3339
 from csitrace.sources.imports.inputs import Input
 from csitrace.sources.imports.objects import (
     UNREADABLE,
@@ -118,7 +117,7 @@ class _Reading:
         account.segment.add(Told(0, ObjectListed(object=obj)))
         account.latest_at = max(account.latest_at, latest_time(obj) or 0)
         if isinstance(obj, Lease):
-            account.lease_at = max(account.lease_at, parse_rfc3339(obj.spec.renew_time) or 0)
+            account.lease_at = max(account.lease_at, latest_time(obj) or 0)
         account.newest[obj.kind] = max(account.newest.get(obj.kind, 0), version_of(obj) or 0)
         self._report.count(obj.kind)
 

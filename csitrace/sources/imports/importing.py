@@ -91,6 +91,8 @@ class _Importing:
             group.accounts.append((source, account, report))
         elif segment.count:
             self._segments.append(segment)
+        if segment.dropped:
+            report.fault(f"{segment.dropped} facts with numbers or text that no trace can hold")
         self._notes += report.lines()
 
     def _close(self, path: Path, group: _Group) -> None:
@@ -134,7 +136,7 @@ class _Events:
         at = 0
         for seq, told in enumerate(self._facts(), 1):
             at = max(at, told.at)
-            occurred_at = told.occurred_at if told.occurred_at is not None else at
+            occurred_at = told.occurred_at if told.occurred_at is not None and told.occurred_at >= 0 else at
             yield TraceEvent(
                 seq=seq, observed_at=at, occurred_at=min(occurred_at, at), stamp=told.stamp, body=told.body
             )

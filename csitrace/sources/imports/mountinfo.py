@@ -14,7 +14,7 @@ from csitrace.sources.mountinfo.interest import Interest
 
 _LONGEST = 1 << 16
 _KUBELET = Interest(("/var/lib/kubelet",))
-_WORD = re.compile(r"[-_.]?(?:proc[-_.])?(?:self[-_.]|1[-_.])?mountinfo[-_.]?|\.(?:txt|log)$")
+_WORD = re.compile(r"(?:^|[-_.])(?:proc[-_.])?(?:self[-_.])?mountinfo(?:[-_.]|$)|\.(?:txt|log)$")
 _NO_NODES = frozenset({"", ".", "..", "/", "tmp", "proc", "self", "home", "root", "var"})
 
 

@@ -104,6 +104,7 @@ _JSON: dict[str, Callable[[bytes], Any]] = {
     kind.name: msgspec.json.Decoder(kind.object_type).decode for kind in KIND_BY_NAME.values()
 }
 _NEW_EVENTS = "events.k8s.io"
+_END = 1 << 62  # ns, in 2116: a later time is a mistake
 _YAML_KIND = re.compile(rb"^( *)kind:[ \t]*[\"']?(\w+)", re.MULTILINE)
 
 
@@ -193,7 +194,7 @@ def latest_time(obj: KubernetesObject) -> int | None:
             told += [error.time for error in (obj.status.attach_error, obj.status.detach_error) if error]
     conditions = getattr(getattr(obj, "status", None), "conditions", ())
     told += [condition.last_transition_time for condition in conditions]
-    return max((at for text in told if (at := parse_rfc3339(text)) is not None), default=None)
+    return max((at for text in told if (at := parse_rfc3339(text)) is not None and at < _END), default=None)
 
 
 def version_of(obj: KubernetesObject) -> int | None:

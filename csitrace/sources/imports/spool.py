@@ -34,13 +34,19 @@ class Segment:
         self._pending = bytearray()
         self._last = 0
         self.count = 0
+        self.dropped = 0
 
     def add(self, told: Told) -> None:
-        """The next one. A time before that of the last is moved up to it: a file's own order stands."""
+        """The next one. A time before that of the last is moved up to it: a file's own order stands. What no trace could hold (a number
+        of more than 64 bits, half a character) is dropped and counted."""
         if told.at < self._last:
             told = msgspec.structs.replace(told, at=self._last)
+        try:
+            raw = _ENCODER.encode(told)
+        except (OverflowError, ValueError):
+            self.dropped += 1
+            return
         self._last = told.at
-        raw = _ENCODER.encode(told)
         self._pending += len(raw).to_bytes(_LENGTH, "big") + raw
         self.count += 1
         if len(self._pending) > _READ:
