@@ -37,8 +37,8 @@ class Segment:
         self.dropped = 0
 
     def add(self, told: Told) -> None:
-        """The next one. A time before that of the last is moved up to it: a file's own order stands. What no trace could hold (a number
-        of more than 64 bits, half a character) is dropped and counted."""
+        """The next one. A time before that of the last is moved up to it: a file's own order stands. What no
+        trace could hold (a number of more than 64 bits, half a character) is dropped and counted."""
         if told.at < self._last:
             told = msgspec.structs.replace(told, at=self._last)
         try:

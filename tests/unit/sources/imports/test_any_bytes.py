@@ -32,8 +32,7 @@ def _import(path: Path, raw: bytes, form: str) -> None:
     path.write_bytes(raw)
     try:
         recording = open_import([path], form=form)
-    except TraceError as error:
-        assert "\n" not in str(error)
+    except TraceError:
         return
     events = list(recording.events)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
