@@ -32,7 +32,7 @@ class Piece:
     raw: bytes
 
 
-_RUN = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_RUN = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
 _ITEMS = re.compile(rb'"items"\s*:\s*\Z')
 _SPACE = re.compile(rb"(?:\xef\xbb\xbf|[\s,])*")  # a byte order mark is what some shells put first
 _LOG_BEGINS, _LOG_ENDS = b"==== START logs", b"==== END logs"

@@ -303,3 +303,11 @@ def test_yaml_aliases_do_not_multiply() -> None:
         b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 9)) for c in range(ord("b"), ord("z"))
     )
     assert len(list(split_yaml(io.BytesIO(bomb)))) == 1
+
+
+def test_the_command_line_names_every_form() -> None:
+    """`--as` offers what can be read; the names are kept apart so that the command line loads nothing for them."""
+    from csitrace.cli.import_ import FORM_NAMES
+    from csitrace.sources.imports.forms import FORMS
+
+    assert set(FORM_NAMES) == set(FORMS)
