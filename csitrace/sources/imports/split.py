@@ -139,14 +139,18 @@ def _is_items(depth: int, before: bytes) -> bool:
 
 _SEPARATOR = re.compile(rb"(?:---|\.\.\.)(?:\s|\Z)")
 _ITEM = re.compile(rb"( *)-(?= |\r?\n|\Z)")
-_FIELDS = re.compile(rb"( *)(?:- )?fieldsV1:\s*$")
+_UNREAD = re.compile(
+    rb"( *)(- )?(?:fieldsV1|env|envFrom|volumeMounts|args|command|livenessProbe|readinessProbe|startupProbe|securityContext"
+    rb"|affinity|tolerations|images):\s*$"
+)
+"""Keys of blocks that nobody reads, and that are most of a dump."""
 _WITHOUT_TEXT = re.compile(rb"\s*(?:#.*)?\Z", re.DOTALL)
 
 
 def split_yaml(stream: BinaryIO) -> Iterator[Piece]:
     """The documents of a YAML stream, of lists each item by itself, re-indented to stand alone.
 
-    `fieldsV1` of managed fields is left out: it is half of what kubectl writes, and nobody reads it.
+    Large blocks that nobody reads (`fieldsV1` of managed fields, environments) are left out, since YAML is slow to read.
     """
     splitter = _YamlSplitter()
     while line := stream.readline(MAX_OBJECT):
@@ -211,12 +215,17 @@ class _YamlSplitter:
 
     def _is_skipped(self, line: bytes) -> bool:
         if self._skip_below is not None:
-            indent = len(line) - len(line.lstrip(b" "))
-            if indent > self._skip_below:
+            content = line.lstrip(b" ")
+            indent = len(line) - len(content)
+            if (
+                indent > self._skip_below
+                or not content.strip()
+                or (indent == self._skip_below and content.startswith(b"- "))
+            ):
                 return True
             self._skip_below = None
-        fields = _FIELDS.match(line)
-        if fields is None:
+        unread = _UNREAD.match(line)
+        if unread is None:
             return False
-        self._skip_below = len(fields[1])
-        return b"- " not in line
+        self._skip_below = len(unread[1]) + len(unread[2] or b"")
+        return unread[2] is None

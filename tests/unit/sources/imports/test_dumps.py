@@ -311,3 +311,21 @@ def test_the_command_line_names_every_form() -> None:
     from csitrace.sources.imports.forms import FORMS
 
     assert set(FORM_NAMES) == set(FORMS)
+
+
+def test_blocks_that_nobody_reads_are_cut_out_and_no_more() -> None:
+    """An environment goes, with lists at the depth of their key or below it; what follows stays."""
+    from csitrace.sources.imports.split import split_yaml
+
+    pod = (
+        b"kind: Pod\nspec:\n  containers:\n  - env:\n    - name: A\n      value: hunter2\n    name: main\n"
+        b"  - args:\n      - hunter2\n    name: side\n    volumeMounts:\n    - name: x\n  nodeName: n1\n"
+    )
+    (piece,) = split_yaml(io.BytesIO(pod))
+    assert yaml.safe_load(piece.raw) == {
+        "kind": "Pod",
+        "spec": {
+            "containers": [{"env": None, "name": "main"}, {"args": None, "name": "side"}],
+            "nodeName": "n1",
+        },
+    }
