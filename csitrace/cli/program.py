@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, demo, get, rbac, watch
+from csitrace.cli import agent, demo, get, import_, rbac, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -42,6 +42,13 @@ COMMANDS: tuple[Command, ...] = (
         demo.DESCRIPTION,
         demo.configure,
         demo.run,
+    ),
+    Command(
+        "import",
+        "make a trace of dumps, logs and audit logs",
+        import_.DESCRIPTION,
+        import_.configure,
+        import_.run,
     ),
     Command("rbac", "print the role that lets somebody watch", rbac.DESCRIPTION, rbac.configure, rbac.run),
     Command(

@@ -1,0 +1,63 @@
+"""`csitrace import`: dumps, logs, audit logs and mount tables become one trace."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from csitrace.errors import UsageError
+
+DESCRIPTION = (
+    "Make one trace of what there is: kubectl's dumps, must-gather trees, audit logs, klog files, copies of a mountinfo. What "
+    "was understood of each file, and what was not, is said on stderr."
+)
+
+FORM_NAMES = ("audit", "json", "klog", "mountinfo", "events-table", "yaml")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, directories, archives")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the trace to be made"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="also where the file is there already")
+    parser.add_argument(
+        "--as", dest="form", default="", choices=FORM_NAMES, metavar="FORM",
+        help=f"what all of them are, instead of guessing: {', '.join(FORM_NAMES)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--driver", default="", metavar="NAME", help="whose logs they are, if they do not say"
+    )
+    parser.add_argument("--node", default="", metavar="NAME", help="of which node logs and mount tables are")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from csitrace.sources.imports.forms import Hints
+    from csitrace.sources.imports.importing import open_import
+    from csitrace.trace.writer import (  # type: ignore[import-not-found,unused-ignore]
+        TraceWriter,
+        new_header,
+    )
+
+    if arguments.output in arguments.paths:
+        raise UsageError(f"{arguments.output} is what is to be imported: name another file with -o")
+    hints = Hints(driver=arguments.driver, node=arguments.node)
+    recording = open_import(arguments.paths, form=arguments.form, hints=hints)
+    for note in recording.notes:
+        print(note, file=sys.stderr)
+    events = iter(recording.events)
+    first = next(events, None)
+    header = new_header(recording.title, first.observed_at if first is not None else 0, 1)
+    writer = TraceWriter(arguments.output, header, overwrite=arguments.overwrite)
+    try:
+        if first is not None:
+            writer.write([first])
+        writer.write(events)
+        writer.flush()
+    except OSError as error:
+        raise UsageError(f"{arguments.output}: {error.strerror or error}") from error
+    finally:
+        writer.close()
+    print(f"{arguments.output}: {writer.events} events", file=sys.stderr)
+    return 0
