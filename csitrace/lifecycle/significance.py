@@ -5,7 +5,7 @@ make them differ at least as much as they do. Nothing is assumed of how duration
 """
 
 from collections.abc import Sequence
-from math import comb, erfc, sqrt
+from math import comb, erfc, exp, lgamma, sqrt
 
 EXACT_UP_TO = 40
 """With no more values than this on both sides together, ranks are tested exactly; above, by the normal approximation."""
@@ -65,13 +65,21 @@ def share_test(left: int, of_left: int, right: int, of_right: int) -> float:
     if not of_left or not of_right:
         return 1.0
     low, high = max(0, marked - of_right), min(marked, of_left)
-    ways = comb(total, of_left)
-    seen = comb(marked, left) * comb(total - marked, of_left - left)
-    extreme = 0
-    for count in range(low, high + 1):
-        this = comb(marked, count) * comb(total - marked, of_left - count)
-        extreme += this if this <= seen else 0
-    return extreme / ways
+    ways = _log_comb(total, of_left)
+    chances = [
+        exp(_log_comb(marked, count) + _log_comb(total - marked, of_left - count) - ways)
+        for count in range(low, high + 1)
+    ]
+    seen = chances[left - low] * _ROUNDING
+    return min(1.0, sum(chance for chance in chances if chance <= seen))
+
+
+_ROUNDING = 1 + 1e-7
+"""Chances that are equal may differ by this much as they are computed."""
+
+
+def _log_comb(n: int, k: int) -> float:
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
 def least_share_p(marked: int, of_left: int, of_right: int) -> float:
