@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     chosen = parse_sample_filter(arguments.filter)
     sides = [read([path]) for path in (arguments.a, arguments.b)]
-    (title_a, a), (title_b, b) = sides
+    (title_a, _a), (title_b, _b) = sides
     kept = [[s for s in side.samples if chosen.matches(s, side.last_at)] for _, side in sides]
     by = tuple(dict.fromkeys(arguments.by))
     rows = compare(kept[0], kept[1], by, rough=arguments.whole_seconds)

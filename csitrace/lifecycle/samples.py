@@ -205,9 +205,7 @@ class _Gathering:
                         identity = (view.step_id, view.at, view.took_ns)
                         steps[identity] = _step_sample(subject, node, view, view.at, view.took_ns, views)
 
-    def _called_sample(
-        self, subject: Subject, span: SpanView, tries: tuple[Call, ...], now: int
-    ) -> Sample:
+    def _called_sample(self, subject: Subject, span: SpanView, tries: tuple[Call, ...], now: int) -> Sample:
         on_node = tries[0].method == "NodeExpandVolume"
         took = max(0, span.ended_at - span.started_at) if span.ended_at is not None else None
         errors = ("abandoned" if call.abandoned else code_name(call.code or 0) for call in tries)
@@ -275,8 +273,6 @@ def _step_sample(
 def _is_rough(stamp: Stamp) -> bool:
     """The server's fields tell whole seconds; what was concluded has no time of its own."""
     return stamp in (Stamp.SERVER, Stamp.INFERRED)
-
-
 
 
 def measured(samples: Iterable[Sample], *, rough: bool = False) -> list[int]:

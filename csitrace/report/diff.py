@@ -64,7 +64,9 @@ def _text(report: DiffReport, rows: Sequence[Difference]) -> str:
         if row.verdict is Verdict.FAILS:
             newly = "newly fails" if row.newly_fails else "fails more often"
             codes = f" ({', '.join(row.b.errors)})" if row.b.errors else ""
-            lines.append(f"    {newly}: {row.failed_a} of {row.a.seen}, {row.failed_b} of {row.b.seen}{codes}")
+            lines.append(
+                f"    {newly}: {row.failed_a} of {row.a.seen}, {row.failed_b} of {row.b.seen}{codes}"
+            )
         elif row.verdict is Verdict.MENDED:
             lines.append(f"    failed: {row.failed_a} of {row.a.seen}, {row.failed_b} of {row.b.seen}")
     return "\n".join([*lines, "", _rest(report.rows)])
@@ -85,7 +87,11 @@ def sentence(row: Difference) -> str:
 def _rest(rows: Sequence[Difference]) -> str:
     counts = Counter(row.verdict for row in rows)
     different = sum(counts[verdict] for verdict in DIFFERENT)
-    told = [f"{different or 'nothing'} of {len(rows)} differs" if different <= 1 else f"{different} of {len(rows)} differ"]
+    told = [
+        f"{different or 'nothing'} of {len(rows)} differs"
+        if different <= 1
+        else f"{different} of {len(rows)} differ"
+    ]
     told += [f"{counts[Verdict.SAME]} no more than chance makes"] if counts[Verdict.SAME] else []
     told += [f"{counts[Verdict.TOO_FEW]} too few to tell (n < {FEW})"] if counts[Verdict.TOO_FEW] else []
     told += [f"{counts[side]} {side.value}" for side in (Verdict.GONE, Verdict.NEW) if counts[side]]

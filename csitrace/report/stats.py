@@ -85,7 +85,7 @@ _NUMBERS = f"{'N':>6} {'P50':>6} {'P95':>6} {'MAX':>6} {'RETRY':>6} {'NOT OK':>6
 def _narrow(report: StatsReport, rows: Sequence[Summary]) -> list[str]:
     room = WIDTH - NAME_WIDTH - 1 - len(_NUMBERS) - 2
     first, past, merged = common_range([row.buckets for row in report.rows], room)
-    span = ("" if not past else f"{edge(EDGES[first - 1])}+" if first else f"<{edge(EDGES[0])}+")
+    span = "" if not past else f"{edge(EDGES[first - 1])}+" if first else f"<{edge(EDGES[0])}+"
     lines = [f"{'SPAN, STEP':<{NAME_WIDTH}} {_NUMBERS}  {span}".rstrip()]
     for row in rows:
         name = clipped(row.key.title, NAME_WIDTH, ascii_only=report.ascii_only)

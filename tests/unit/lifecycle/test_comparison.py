@@ -2,10 +2,10 @@
 
 import random
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csitrace.lifecycle.comparison import DIFFERENT, LEVEL, Difference, Verdict, compare
@@ -41,6 +41,7 @@ def verdicts(rows: list[Difference]) -> dict[str, Verdict]:
     return {row.key.name: row.verdict for row in rows}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**12), min_size=1), st.fractions(Fraction(1, 1000), 1))
 def test_quantiles_are_those_of_a_naive_definition(values: list[int], q: Fraction) -> None:
     """The smallest value that at least the share q of all values does not exceed."""
@@ -48,17 +49,19 @@ def test_quantiles_are_those_of_a_naive_definition(values: list[int], q: Fractio
     assert quantile(sorted(values), q) == naive
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**14)))
 def test_every_duration_is_in_one_bucket(values: list[int]) -> None:
     """A histogram's counts add up, and each bucket holds what lies between its edges."""
     counts = histogram(sorted(values))
     bounds = (0, *EDGES, 10**15)
-    assert list(counts) == [
-        sum(low <= v < high for v in values) for low, high in zip(bounds, bounds[1:], strict=False)
-    ]
+    assert list(counts) == [sum(low <= v < high for v in values) for low, high in pairwise(bounds)]
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.lists(st.integers(0, 5), min_size=1, max_size=6))
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=6), st.lists(st.integers(0, 5), min_size=1, max_size=6)
+)
 def test_the_rank_test_is_exact_with_few_values(a: list[int], b: list[int]) -> None:
     """Ties included: the share of all ways to deal the values out that are as uneven."""
     together = sorted(a + b)
@@ -80,6 +83,7 @@ def test_known_p_values() -> None:
     assert adjusted([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 60))
 def test_a_recording_is_like_itself(seed: int, count: int) -> None:
     """Whatever is in it, nothing is reported."""
@@ -89,7 +93,7 @@ def test_a_recording_is_like_itself(seed: int, count: int) -> None:
 
 @pytest.mark.parametrize("count", [8, 25, 60])
 def test_false_alarms_are_within_the_level(count: int) -> None:
-    """Two recordings of the same cluster: in at most 5 % of comparisons anything at all is reported (200 drawn, and three standard
+    """Two recordings of the same cluster: in at most 5 % of comparisons anything at all is reported (200 drawn, three standard
     deviations of that)."""
     rounds = 200
     alarms = sum(
