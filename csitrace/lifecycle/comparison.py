@@ -46,7 +46,7 @@ DIFFERENT = (*WORSE, Verdict.FASTER, Verdict.MENDED)
 class Difference:
     """One row. `failed_a`, `failed_b`: spans that failed; `p_…`: adjusted, None where the question was not asked.
 
-    `tail_only`: the median stays, the slow ones are slower or faster. `new_errors`: gRPC codes that only B has, whatever they mean.
+    `tail_only`: the median stays, the slow ones are slower or faster. `new_errors`: codes that only B has, whatever they mean.
     """
 
     key: GroupKey

@@ -17,7 +17,7 @@ from csitrace.model.times import MILLISECOND
 P50, P95 = Fraction(50, 100), Fraction(95, 100)
 
 EDGES = tuple(digit * 10**power * MILLISECOND for power in range(7) for digit in (1, 2, 5))
-"""Where the buckets of histograms meet: 1, 2, 5, 10 … ms, up to 5,000 s. Below the first and from the last on, there is one more."""
+"""Where the buckets of histograms meet: 1, 2, 5, 10 … ms, up to 5,000 s. Below the first and from the last on is one more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ BLOCKS, ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
 def common_range(rows: Sequence[Sequence[int]], width: int) -> tuple[int, int, int]:
-    """First bucket, last bucket (past it) that any row uses, and how many buckets make a cell so that they fit in `width` cells."""
+    """First bucket, last bucket (past it) that any row uses, and how many buckets make one of at most `width` cells."""
     used = [place for row in rows for place, count in enumerate(row) if count]
     if not used:
         return 0, 0, 1
