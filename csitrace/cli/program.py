@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, demo, get, import_, rbac, watch
+from csitrace.cli import , agent, demo, diff, get, rbac, stats, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -33,6 +33,8 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("watch", "follow the volumes of a cluster, live", watch.DESCRIPTION, watch.configure, watch.run),
     Command("get", "list the volumes of a cluster, once", get.DESCRIPTION, get.configure, get.run),
+    Command("stats", "how long spans and steps took", stats.DESCRIPTION, stats.configure, stats.run),
+    Command("diff", "what differs between two recordings", diff.DESCRIPTION, diff.configure, diff.run),
     Command(
         "agent", "tell what a node's kernel and drivers tell", agent.DESCRIPTION, agent.configure, agent.run
     ),

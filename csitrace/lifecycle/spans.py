@@ -6,7 +6,7 @@ from dataclasses import replace
 from csitrace.lifecycle.fuse import trouble
 from csitrace.lifecycle.state import Call, FuseState, Mark, Volume
 from csitrace.lifecycle.views import SpanView
-from csitrace.model.events import Witness
+from csitrace.model.events import Stamp, Witness
 from csitrace.model.rpc import RPC_BY_METHOD, code_name
 
 _CLAIMED = (("provision", "5", "7"), ("attach", "11", "14"))
@@ -17,9 +17,9 @@ _OBSERVED_BY_KERNEL = (("stage", "15", "16a"), ("publish", "16a", "16b"))
 
 def spans(volume: Volume) -> tuple[SpanView, ...]:
     """The volume's spans, by start. One span covers all tries of an operation up to its success."""
-    found = list(_from_calls(volume.calls))
+    found = [span for span, _ in called(volume.calls)]
     told = {span.name for span in found}
-    found += [span for span in _from_marks(volume) if span.name not in told]
+    found += [span for span, _ in shown(volume) if span.name not in told]
     return tuple(sorted(found, key=lambda span: span.started_at))
 
 
@@ -32,42 +32,51 @@ def hangs(connections: Iterable[FuseState], now: int) -> tuple[SpanView, ...]:
     )
 
 
-def _from_calls(calls: tuple[Call, ...]) -> Iterator[SpanView]:
-    open_spans: dict[tuple[str, str, str], SpanView] = {}
+def called(calls: Iterable[Call]) -> Iterator[tuple[SpanView, tuple[Call, ...]]]:
+    """The spans that a volume's calls, oldest first, make; each with the calls it covers."""
+    open_spans: dict[tuple[str, str, str], tuple[SpanView, tuple[Call, ...]]] = {}
     for call in calls:
         rpc = RPC_BY_METHOD.get(call.method)
         if rpc is None or not rpc.span:
             continue
         place = call.node_name if rpc.service == "Node" else call.node_id
         identity = (rpc.span, place, call.target_path)
-        span = open_spans.pop(identity, None)
+        span, tries = open_spans.pop(identity, (None, ()))
+        tries = (*tries, call)
         span = (
             SpanView(rpc.span, call.started_at, None, "", 1, place, (call.started_at,))
             if span is None
             else replace(span, attempts=span.attempts + 1, retry_marks=(*span.retry_marks, call.started_at))
         )
         if call.code == 0:
-            yield replace(span, ended_at=call.finished_at, outcome="ok")
+            yield replace(span, ended_at=call.finished_at, outcome="ok"), tries
             continue
         outcome = "abandoned" if call.abandoned else "" if call.code is None else code_name(call.code)
-        open_spans[identity] = replace(span, outcome=outcome)
+        open_spans[identity] = replace(span, outcome=outcome), tries
     yield from open_spans.values()
 
 
-def _from_marks(volume: Volume) -> Iterator[SpanView]:
+def shown(volume: Volume) -> Iterator[tuple[SpanView, tuple[Mark, ...]]]:
+    """The spans that Kubernetes' objects and the kernel's mounts show; each with the marks that bound it."""
     growing = volume.expansion
     if growing is not None and growing.at is not None:
-        yield _between("expand", growing.at, growing.marks.get(("e6", Witness.KUBERNETES)), "")
+        end = growing.marks.get(("e6", Witness.KUBERNETES))
+        asked = Mark(growing.at, Stamp.OBSERVED, growing.seq)
+        yield _between("expand", growing.at, end, ""), _both(asked, end)
     for use in volume.uses:
         for name, first, last in _CLAIMED:
             start, end = (use.marks.get((step, Witness.KUBERNETES)) for step in (first, last))
             if start is not None and start.at is not None:
-                yield _between(name, start.at, end, use.node_name)
+                yield _between(name, start.at, end, use.node_name), _both(start, end)
         for name, first, last in _OBSERVED_BY_KERNEL:
             start = use.marks.get((first, Witness.KERNEL)) or use.marks.get((first, Witness.KUBERNETES))
             end = use.marks.get((last, Witness.KERNEL))
             if start is not None and start.at is not None and end is not None and start.at <= (end.at or 0):
-                yield _between(name, start.at, end, use.node_name)
+                yield _between(name, start.at, end, use.node_name), (start, end)
+
+
+def _both(start: Mark, end: Mark | None) -> tuple[Mark, ...]:
+    return (start,) if end is None else (start, end)
 
 
 def _between(name: str, started_at: int, end: Mark | None, node_name: str) -> SpanView:

@@ -35,7 +35,11 @@ FIELDS = {"claim": "pvc", "pod": "pod", "pv": "pv", "node": "node", "class": "sc
 """The kinds that can be named, by filter field: what is offered of their many names."""
 
 _LOOKED_UP = {"namespace": "namespace", "context": "context", "cluster": "cluster", "user": "user"}
-_PATHS = {"kubeconfig": Directive.DEFAULT, "kubelet_root": Directive.DIRECTORIES}
+_PATHS = {
+    "kubeconfig": Directive.DEFAULT,
+    "kubelet_root": Directive.DIRECTORIES,
+    **dict.fromkeys(("paths", "a", "b"), Directive.DEFAULT),
+}
 
 
 @dataclass(slots=True)
