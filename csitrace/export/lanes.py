@@ -11,6 +11,8 @@ def lanes(items: Iterable[T], interval: Callable[[T], tuple[int, int | None]]) -
     ends: list[int | None] = []
     for item in sorted(items, key=lambda item: interval(item)[0]):
         start, end = interval(item)
-        lane = next((number for number, last in enumerate(ends) if last is not None and last <= start), len(ends))
+        lane = next(
+            (number for number, last in enumerate(ends) if last is not None and last <= start), len(ends)
+        )
         ends[lane:] = [end, *ends[lane + 1 :]]
         yield lane, item

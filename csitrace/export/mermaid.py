@@ -110,7 +110,10 @@ def escaped(text: str) -> str:
     """A text for a sequence diagram: letters, digits and a few signs stay, all others are written as their numbers; the word `end`,
     which would end a block, too."""
     short = text if len(text) <= TEXT_SHOWN else f"{text[: TEXT_SHOWN - 1]}…"
-    signs = (c if c.isalnum() or c in " ._/-(),=…" else " " if not c.isprintable() else f"#{ord(c)};" for c in short)
+    signs = (
+        c if c.isalnum() or c in " ._/-(),=…" else " " if not c.isprintable() else f"#{ord(c)};"
+        for c in short
+    )
     return re.sub(r"\bend\b", "#101;nd", "".join(signs), flags=re.IGNORECASE).strip() or "-"
 
 

@@ -116,7 +116,9 @@ def _of_call(life: Life, call: Call, trace_id: bytes, parent: bytes, about: Attr
     if call.code is None:
         more["csitrace.abandoned" if call.abandoned else "csitrace.open"] = True
     failed = bool(call.code) or call.abandoned
-    message = f"{code_name(call.code)}: {call.message}" if call.code else "abandoned" if call.abandoned else ""
+    message = (
+        f"{code_name(call.code)}: {call.message}" if call.code else "abandoned" if call.abandoned else ""
+    )
     return Span(
         trace_id, _id(life, call.instance, call.call_id), parent, call.method, _CLIENT, call.started_at,
         max(call.finished_at or now, call.started_at), {**about, **more}, (),

@@ -16,14 +16,29 @@ from csitrace.lifecycle.views import Severity, SpanView
 from csitrace.model.rpc import RPC_BY_METHOD, code_name
 
 _PACKET = 1  # of Trace
-_CLOCK_SNAPSHOT, _TIMESTAMP, _SEQUENCE, _TRACK_EVENT, _SEQUENCE_FLAGS, _TRACK_DESCRIPTOR = 6, 8, 10, 11, 13, 60
+_CLOCK_SNAPSHOT, _TIMESTAMP, _SEQUENCE, _TRACK_EVENT, _SEQUENCE_FLAGS, _TRACK_DESCRIPTOR = (
+    6,
+    8,
+    10,
+    11,
+    13,
+    60,
+)
 _INCREMENTAL_STATE_CLEARED = 1
 _REALTIME, _BOOTTIME = 1, 6  # BuiltinClock; the latter is the trace's own
 
 _UUID, _NAME, _PARENT, _COUNTER, _DESCRIPTION = 1, 2, 5, 8, 14  # of TrackDescriptor
 _UNIT_NAME = 6  # of CounterDescriptor
 
-_ANNOTATION, _TYPE, _TRACK, _CATEGORY, _EVENT_NAME, _COUNTER_VALUE, _FLOW = 4, 9, 11, 22, 23, 30, 47  # of TrackEvent
+_ANNOTATION, _TYPE, _TRACK, _CATEGORY, _EVENT_NAME, _COUNTER_VALUE, _FLOW = (
+    4,
+    9,
+    11,
+    22,
+    23,
+    30,
+    47,
+)  # of TrackEvent
 _BEGIN, _END, _INSTANT, _COUNTED = 1, 2, 3, 4  # its types
 _INT_VALUE, _STRING_VALUE, _KEY = 4, 6, 10  # of DebugAnnotation
 
@@ -40,9 +55,13 @@ def perfetto(told: Chronicle) -> Iterator[bytes]:
     _nodes(trace, told)
     for fact in told.facts:
         if fact.kind and not fact.keys:
-            trace.instant(trace.track("witnesses and marks"), fact.at, fact.text, fact.kind, {"seq": fact.seq})
+            trace.instant(
+                trace.track("witnesses and marks"), fact.at, fact.text, fact.kind, {"seq": fact.seq}
+            )
     yield from trace.descriptors
-    for _, packet in sorted(trace.packets, key=lambda pair: pair[0]):  # stable: what ends comes before what begins
+    for _, packet in sorted(
+        trace.packets, key=lambda pair: pair[0]
+    ):  # stable: what ends comes before what begins
         yield packet
 
 
@@ -67,7 +86,14 @@ class _Trace:
         return uuid
 
     def slice(
-        self, track: int, start: int, end: int | None, name: str, category: str, arguments: Arguments, flow: int = 0
+        self,
+        track: int,
+        start: int,
+        end: int | None,
+        name: str,
+        category: str,
+        arguments: Arguments,
+        flow: int = 0,
     ) -> None:
         """An interval; one without an end stays open."""
         told = text(_EVENT_NAME, name) + text(_CATEGORY, category) + _annotated(arguments)

@@ -153,7 +153,12 @@ class Redaction:
             return {self.text(str(key)): self._made_up(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return [self._made_up(inner) for inner in value]
-        if not isinstance(value, str) or _PLAIN.fullmatch(value) or value in EVERYBODYS or value in self._words:
+        if (
+            not isinstance(value, str)
+            or _PLAIN.fullmatch(value)
+            or value in EVERYBODYS
+            or value in self._words
+        ):
             return value
         return self._tokens.get(value) or self.token(value)
 

@@ -11,7 +11,20 @@ Row = tuple[str | int | float, ...]
 
 _ABOUT = ("namespace", "volume", "pv", "driver", "storage_class")
 SPAN_COLUMNS = (*_ABOUT, "span", "node", "outcome", "attempts", "started_at", "ended_at", "duration_ms")
-STEP_COLUMNS = (*_ABOUT, "road", "pod", "node", "step", "title", "actor", "status", "at", "time_from", "took_ms", "note")
+STEP_COLUMNS = (
+    *_ABOUT,
+    "road",
+    "pod",
+    "node",
+    "step",
+    "title",
+    "actor",
+    "status",
+    "at",
+    "time_from",
+    "took_ms",
+    "note",
+)
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet would take for the beginning of a formula."""

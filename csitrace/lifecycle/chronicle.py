@@ -197,7 +197,9 @@ class _Writer:
         volume = self._state.volumes.get(key)
         growing = self._growing.get(key)
         if volume is None:
-            if growing is not None and growing.volume.gone_at is None:  # it is another by now, or none of ours
+            if (
+                growing is not None and growing.volume.gone_at is None
+            ):  # it is another by now, or none of ours
                 self._move(key)
             return
         if growing is None:
@@ -239,7 +241,9 @@ class _Writer:
                 heappush(self._due, (word.since + wait, key))
         elif word.severity is Severity.OK:
             waiting = [
-                c.waiting_since for c in fuse_states(self._state, growing.volume) if c.waiting_since is not None
+                c.waiting_since
+                for c in fuse_states(self._state, growing.volume)
+                if c.waiting_since is not None
             ]
             if waiting and min(waiting) + HANG_NS > at:
                 heappush(self._due, (min(waiting) + HANG_NS, key))

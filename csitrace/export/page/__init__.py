@@ -111,7 +111,10 @@ def _volume(life: Life, identity: str, now: int, is_open: bool) -> Iterator[str]
         yield f"<p>To see more:</p><pre><code>{_text(word.command)}</code></pre>\n"
     if word.evidence:
         yield "<h3>Evidence</h3><ul>\n"
-        yield from (f"<li>{_text(e.text)} <span class='quiet'>({e.witness.value})</span></li>\n" for e in word.evidence)
+        yield from (
+            f"<li>{_text(e.text)} <span class='quiet'>({e.witness.value})</span></li>\n"
+            for e in word.evidence
+        )
         yield "</ul>\n"
     yield from _spans(life, now)
     for way in life.ways:
@@ -134,14 +137,13 @@ def _spans(life: Life, now: int) -> Iterator[str]:
             _cell(str(span.attempts), "number"),
             _cell(format_rfc3339(span.started_at)[11:], "time"),
             _cell(
-                format_duration(span.ended_at - span.started_at) if span.ended_at is not None else "", "number"
+                format_duration(span.ended_at - span.started_at) if span.ended_at is not None else "",
+                "number",
             ),
         )
         for span in life.spans
     )
-    yield from _table(
-        f"Spans of {life.name}", ("Span", "Node", "Outcome", "Tries", "Began", "Took"), rows
-    )
+    yield from _table(f"Spans of {life.name}", ("Span", "Node", "Outcome", "Tries", "Began", "Took"), rows)
 
 
 def _tone(span: SpanView) -> str:
@@ -181,7 +183,9 @@ def _findings(life: Life) -> Iterator[str]:
         )
         for finding in life.findings
     )
-    yield from _table(f"Verdicts on {life.name} over time", ("From", "State", "Step", "Verdict", "Held by"), rows)
+    yield from _table(
+        f"Verdicts on {life.name} over time", ("From", "State", "Step", "Verdict", "Held by"), rows
+    )
 
 
 def _events(told: Chronicle, lives: Sequence[Life], ids: dict[str, str]) -> Iterator[str]:
@@ -234,9 +238,7 @@ def _table(
     yield f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(caption)}"><table>'
     yield f"<caption>{_text(caption)}</caption><thead><tr>"
     yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead><tbody>\n"
-    following: Callable[[], str] = (
-        iter(marks).__next__ if marks is not None else str
-    )  # str() is ""
+    following: Callable[[], str] = iter(marks).__next__ if marks is not None else str  # str() is ""
     for row in rows:
         yield f"<tr{following()}>{''.join(row)}</tr>\n"
     yield "</tbody></table></div>\n"
@@ -248,7 +250,11 @@ def _cell(text: str, kind: str = "") -> str:
 
 def _text(text: str) -> str:
     """Escaped, for between tags and for attributes; signs that no page may hold are replaced."""
-    plain = text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    plain = (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    )
     return escape(plain, quote=True)
 
 
