@@ -23,18 +23,75 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _UUID_TAIL = re.compile(rf"(.*?)({_UUID.pattern})", re.DOTALL)
 
 _KEPT = frozenset(
-    "kind method driver provisioner attacher witness phase fs_type fsType op errno stamp resourceVersion resource_version "
-    "storageClassName component reportingComponent accessModes volumeMode volumeBindingMode reclaimPolicy finalizers effect "
-    "persistentVolumeReclaimPolicy options propagation volumeLifecycleModes fsGroupPolicy kubeletVersion kernelVersion exited "
-    "volume.kubernetes.io/storage-provisioner volume.beta.kubernetes.io/storage-provisioner "
-    "volume.kubernetes.io/storage-resizer pv.kubernetes.io/provisioned-by pv.kubernetes.io/migrated-to csitrace.dev/driver "
-    "csitrace.dev/component creationTimestamp deletionTimestamp lastTransitionTime firstTimestamp lastTimestamp eventTime "
-    "lastPhaseTransitionTime startTime startedAt finishedAt time renewTime acquireTime lastObservedTime ops storage".split()
+    [
+        "kind",
+        "method",
+        "driver",
+        "provisioner",
+        "attacher",
+        "witness",
+        "phase",
+        "fs_type",
+        "fsType",
+        "op",
+        "errno",
+        "stamp",
+        "resourceVersion",
+        "resource_version",
+        "storageClassName",
+        "component",
+        "reportingComponent",
+        "accessModes",
+        "volumeMode",
+        "volumeBindingMode",
+        "reclaimPolicy",
+        "finalizers",
+        "effect",
+        "persistentVolumeReclaimPolicy",
+        "options",
+        "propagation",
+        "volumeLifecycleModes",
+        "fsGroupPolicy",
+        "kubeletVersion",
+        "kernelVersion",
+        "exited",
+        "volume.kubernetes.io/storage-provisioner",
+        "volume.beta.kubernetes.io/storage-provisioner",
+        "volume.kubernetes.io/storage-resizer",
+        "pv.kubernetes.io/provisioned-by",
+        "pv.kubernetes.io/migrated-to",
+        "csitrace.dev/driver",
+        "csitrace.dev/component",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "lastTransitionTime",
+        "firstTimestamp",
+        "lastTimestamp",
+        "eventTime",
+        "lastPhaseTransitionTime",
+        "startTime",
+        "startedAt",
+        "finishedAt",
+        "time",
+        "renewTime",
+        "acquireTime",
+        "lastObservedTime",
+        "ops",
+        "storage",
+    ]
 )
 """Fields whose values are words of Kubernetes, CSI or a driver, or times."""
 
 _CONTEXTS = frozenset(
-    "volume_context publish_context parameters mutable_parameters secrets segments mount_flags".split()
+    [
+        "volume_context",
+        "publish_context",
+        "parameters",
+        "mutable_parameters",
+        "secrets",
+        "segments",
+        "mount_flags",
+    ]
 )
 """Fields of CSI requests whose values a driver or a user made up: none of them is known to be harmless."""
 
