@@ -4,7 +4,8 @@ import argparse
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from csitrace.model.events import TraceEvent
     from csitrace.sources.recording import Recording
 
-DESCRIPTION = "Write a recording, or anything that can be imported, in a format of other tools: csitrace export F… --to html -o page.html"
-
+DESCRIPTION = "Write a recording, or anything that can be imported, in a format of other tools."
 TO = ("perfetto", "otlp", "html", "csv", "csv-steps", "json", "mermaid", "trace")
 """As in `csitrace.export.formats`, which is not loaded before it is used; and a trace again, for `--redact`."""
 
@@ -170,19 +170,19 @@ def _trace(recording: "Recording", output: str, wanted: str, key: bytes) -> int:
         new_header,
     )
 
-    events: Iterator[TraceEvent] = iter(recording.events)
+    events: Iterable[TraceEvent] = recording.events
     title = recording.title
     if key:
         told, redaction = _redacted(recording, key)
         events, title = map(redaction.event, told), NAMELESS
-    first = next(events, None)
+    rest = iter(events)
+    first = next(rest, None)
     if first is None:
         raise TraceError(f"{recording.title} holds no event")
     writer = TraceWriter(Path(output), new_header(title, first.observed_at, first.seq))
     try:
-        writer.append(first)
-        for event in events:
-            writer.append(event)
+        writer.write(chain((first,), rest))
+        writer.flush()
     except OSError as error:
         raise TraceError(f"cannot write {output}: {error.strerror}; name another file with -o") from error
     finally:

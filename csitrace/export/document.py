@@ -1,5 +1,5 @@
-"""One JSON document of everything; its names are a contract (docs/export.md). Times are RFC 3339 with nanoseconds where they matter:
-`…Ns` fields are Unix nanoseconds, durations milliseconds; what is not known is null."""
+"""One JSON document of everything; its names are a contract (docs/export.md). Times are RFC 3339, those
+in `…Ns` Unix nanoseconds, durations milliseconds; what is not known is null."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -107,8 +107,8 @@ def _answer(call: Call) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text for a sequence diagram: letters, digits and a few signs stay, all others are written as their numbers; the word `end`,
-    which would end a block, too."""
+    """A text for a sequence diagram: letters, digits and a few signs stay, others are written as their numbers, and so is the
+    word `end`, which would end a block."""
     short = text if len(text) <= TEXT_SHOWN else f"{text[: TEXT_SHOWN - 1]}…"
     signs = (
         c if c.isalnum() or c in " ._/-(),=…" else " " if not c.isprintable() else f"#{ord(c)};"

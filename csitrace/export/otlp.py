@@ -1,8 +1,8 @@
 """OpenTelemetry traces (OTLP 1.x): one trace per volume, whose root is the volume's life; spans below it, calls below those.
 
-Written by hand, as JSON and as protobuf (opentelemetry/proto/trace/v1/trace.proto): no package is needed for it. Ids are digests of
-the volume's key, so exporting twice names the same spans. OTLP knows no open span: one that is open ends where the
-recording ends, and says `csitrace.open`.
+Written by hand, as JSON and as protobuf (opentelemetry/proto/trace/v1/trace.proto): no package is needed. Ids are
+digests of the volume's key, so exporting twice names the same spans. OTLP knows no open span: one that is open ends where
+the recording ends, and says `csitrace.open`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -134,7 +134,7 @@ class _Growing:
 def chronicle(
     events: Iterable[TraceEvent], title: str = "", wanted: Callable[[VolumeRow, int], bool] | None = None
 ) -> Chronicle:
-    """Fold the events, once. `wanted` chooses volumes, as they are at the end; facts and FUSE counters of the others are left out."""
+    """Fold the events, once. `wanted` chooses volumes, as they are at the end; what is of others is left out."""
     writer = _Writer()
     for event in events:
         writer.take(event)

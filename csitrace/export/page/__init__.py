@@ -22,6 +22,9 @@ EVENTS_SHOWN = 10_000
 OPENED = 3
 """So many volumes at the most are unfolded at first."""
 
+_NUMBERS = dict.fromkeys(("For", "Tries", "Took"), ' class="number"')
+"""Columns that are set to the right."""
+
 _ROADS = {"forward": "The way in", "back": "The way back", "expansion": "Expansion"}
 
 
@@ -237,7 +240,10 @@ def _table(
     """`rows` of cells that are HTML already; `marks`: attributes of each row."""
     yield f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(caption)}"><table>'
     yield f"<caption>{_text(caption)}</caption><thead><tr>"
-    yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead><tbody>\n"
+    yield (
+        "".join(f'<th scope="col"{_NUMBERS.get(head, "")}>{head}</th>' for head in heads)
+        + "</tr></thead><tbody>\n"
+    )
     following: Callable[[], str] = iter(marks).__next__ if marks is not None else str  # str() is ""
     for row in rows:
         yield f"<tr{following()}>{''.join(row)}</tr>\n"

@@ -1,4 +1,4 @@
-"""A volume's spans as a picture: bars along its own time, as SVG that stands in a page. Every bar is also a line of the table below it."""
+"""A volume's spans as a picture: bars along its own time, as SVG that stands in a page above the table of the same spans."""
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
@@ -32,7 +32,7 @@ def waterfall(spans: Sequence[SpanView], now: int, title: str) -> Iterator[str]:
     for tick in range(TICKS + 1):
         at = first + (last - first) * tick // TICKS
         yield f'<line class="grid" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{TOP - 6}" y2="{height}"/>'
-        yield f'<text class="axis" x="{x(at):.1f}" y="12" text-anchor="middle">{format_duration(at - first)}</text>'
+        yield f'<text class="axis" x="{x(at):.1f}" y="12" text-anchor="middle">{format_duration(at - first) if tick else "0"}</text>'
     for number, span in enumerate(shown):
         yield from _bar(span, TOP + ROW * number, x, now)
     yield "</svg>"

@@ -25,7 +25,7 @@ def engine() -> Path | None:
 
 
 def query(directory: Path, trace: bytes, *statements: str) -> list[list[Any]]:
-    """The rows of each statement, with its columns as attributes. Raises RuntimeError with what the trace processor complains of."""
+    """The rows of each statement, with its columns as attributes. Raises RuntimeError: what it complains of."""
     protos = ProtoFactory(PlatformDelegate())
     stream = protos.TraceProcessorRpcStream()
     rpc = protos.TraceProcessorRpc
