@@ -49,8 +49,8 @@ _SHARE = re.compile(r"(?://)?([A-Za-z0-9][A-Za-z0-9._-]*):?(/.*)")
 
 @dataclass(slots=True)
 class Names:
-    """`chosen`: names and uids; `handles`: a driver's volume ids, which paths hold as digests; `inline` and `generated`: (pod's uid or
-    name, name in pod.spec.volumes) of which kubelet makes ids and claims; `words`: drivers and classes, which are kept."""
+    """`chosen`: names and uids; `handles`: a driver's volume ids, which paths hold as digests; `inline`, `generated`: (pod's uid
+    or name, name in pod.spec.volumes) of which kubelet makes ids and claims; `words`: drivers and classes, which are kept."""
 
     chosen: set[str] = field(default_factory=set)
     handles: set[str] = field(default_factory=set)

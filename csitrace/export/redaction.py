@@ -228,14 +228,14 @@ class Redaction:
 
 
 def _regex(tokens: Iterable[str], words: Iterable[str]) -> re.Pattern[str]:
-    """What is looked for in texts: the words that stay first, then names, the longest first. Names of two signs count as words only,
-    longer ones wherever they stand."""
+    """What is looked for in texts: the words that stay first, then names, the longest first. Names of two signs count as words
+    only, longer ones wherever they stand."""
     names = [name for name in tokens if name]
     long = _trie([name for name in names if len(name) > 2])
     short = _trie([name for name in names if len(name) == 2])
     kept = _trie(sorted(words))
     parts = [f"(?P<own>{_PROTECTED}{'|' + _bounded(kept) if kept else ''})"]
-    parts += [part for part in (long, _bounded(short) if short else "", _HOSTS) if part]
+    parts += [part for part in (_HOSTS, long, _bounded(short) if short else "") if part]
     return re.compile("|".join(parts))
 
 

@@ -7,9 +7,9 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from hashlib import sha256
-from html import escape
 from importlib.resources import files
 
+from csitrace.export.page.escaping import plain
 from csitrace.export.page.waterfall import waterfall
 from csitrace.lifecycle.chronicle import Chronicle, Fact, Life, Way
 from csitrace.lifecycle.state import StepStatus
@@ -50,21 +50,21 @@ def _page(told: Chronicle) -> Iterator[str]:
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>{_text(title)}: volumes</title>
+<title>{plain(title)}: volumes</title>
 <style>{style}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the volumes</a>
 <header>
 <div>
-<h1>{_text(title)}</h1>
+<h1>{plain(title)}</h1>
 <p class="quiet">{_when(told)}</p>
 </div>
 <button id="theme" type="button" aria-pressed="false" hidden>Dark theme</button>
 </header>
 <main id="main" tabindex="-1">
 """
-    yield from (f'<p role="note">{_text(note)}</p>\n' for note in told.notes)
+    yield from (f'<p role="note">{plain(note)}</p>\n' for note in told.notes)
     yield from _verdicts(lives, ids, told.now)
     for number, life in enumerate(lives):
         is_open = len(lives) <= OPENED or (number < OPENED and life.row.severity >= Severity.SLOW)
@@ -85,7 +85,7 @@ def _verdicts(lives: Sequence[Life], ids: dict[str, str], now: int) -> Iterator[
     rows = (
         (
             f'<td class="state {life.row.severity.name.lower()}">{life.row.severity.name}</td>',
-            f'<th scope="row"><a href="#{ids[life.key]}">{_text(life.name)}</a></th>',
+            f'<th scope="row"><a href="#{ids[life.key]}">{plain(life.name)}</a></th>',
             _cell(f"{life.row.step_id} {life.row.step_title}".strip()),
             _cell(_since(life, now), "number"),
             _cell(", ".join(life.row.node_names)),
@@ -103,19 +103,19 @@ def _volume(life: Life, identity: str, now: int, is_open: bool) -> Iterator[str]
     word, volume = life.row.verdict, life.volume
     severity = word.severity.name
     yield f'<details class="volume" id="{identity}"{" open" if is_open else ""}>\n'
-    yield f'<summary><h2>{_text(life.name)}</h2> <span class="state {severity.lower()}">{severity}</span></summary>\n'
-    yield f'<div class="inside"><p class="verdict">{_text(word.sentence)}</p>\n<p class="quiet">'
+    yield f'<summary><h2>{plain(life.name)}</h2> <span class="state {severity.lower()}">{severity}</span></summary>\n'
+    yield f'<div class="inside"><p class="verdict">{plain(word.sentence)}</p>\n<p class="quiet">'
     about = (
         ("PV", volume.pv_name), ("driver", volume.driver), ("class", life.row.storage_class), ("volume id", volume.volume_id),
         ("held by", word.holder),
     )  # fmt: skip
-    yield " · ".join(f"{name} {_text(value)}" for name, value in about if value) + "</p>\n"
+    yield " · ".join(f"{name} {plain(value)}" for name, value in about if value) + "</p>\n"
     if word.command:
-        yield f"<p>To see more:</p><pre><code>{_text(word.command)}</code></pre>\n"
+        yield f"<p>To see more:</p><pre><code>{plain(word.command)}</code></pre>\n"
     if word.evidence:
         yield "<h3>Evidence</h3><ul>\n"
         yield from (
-            f"<li>{_text(e.text)} <span class='quiet'>({e.witness.value})</span></li>\n"
+            f"<li>{plain(e.text)} <span class='quiet'>({e.witness.value})</span></li>\n"
             for e in word.evidence
         )
         yield "</ul>\n"
@@ -134,9 +134,9 @@ def _spans(life: Life, now: int) -> Iterator[str]:
     yield from waterfall(life.spans, life.volume.gone_at or now, f"Spans of {life.name} over time")
     rows = (
         (
-            f'<th scope="row">{_text(span.name)}</th>',
+            f'<th scope="row">{plain(span.name)}</th>',
             _cell(span.node_name),
-            f'<td class="state {_tone(span)}">{_text(span.outcome or "open")}</td>',
+            f'<td class="state {_tone(span)}">{plain(span.outcome or "open")}</td>',
             _cell(str(span.attempts), "number"),
             _cell(format_rfc3339(span.started_at)[11:], "time"),
             _cell(
@@ -155,11 +155,11 @@ def _tone(span: SpanView) -> str:
 
 def _ladder(way: Way) -> Iterator[str]:
     of = f" of pod {way.pod}" if way.pod else ""
-    yield f"<h3>{_ROADS[way.name]}{_text(of)}</h3>\n"
+    yield f"<h3>{_ROADS[way.name]}{plain(of)}</h3>\n"
     rows = (
         (
             _cell(step.step_id),
-            f'<th scope="row">{_text(step.title)}</th>',
+            f'<th scope="row">{plain(step.title)}</th>',
             f'<td class="state {_css(step.status)}">{step.status.value}</td>',
             _cell(step.actor),
             _cell(_at(step), "time"),
@@ -195,7 +195,7 @@ def _events(told: Chronicle, lives: Sequence[Life], ids: dict[str, str]) -> Iter
     shown = [fact for fact in told.facts if fact.keys or fact.kind]
     left_out, shown = max(len(shown) - EVENTS_SHOWN, 0), shown[-EVENTS_SHOWN:]
     names = {life.key: life.name for life in lives}
-    volumes = "".join(f'<option value="{ids[life.key]}">{_text(life.name)}</option>' for life in lives)
+    volumes = "".join(f'<option value="{ids[life.key]}">{plain(life.name)}</option>' for life in lives)
     yield f"""<section aria-labelledby="events-title"><h2 id="events-title">Events</h2>
 <div class="tools" id="tools" role="search" hidden>
 <label for="search">Search (press /)<input id="search" type="search" autocomplete="off" spellcheck="false"></label>
@@ -238,8 +238,8 @@ def _table(
     caption: str, heads: Iterable[str], rows: Iterable[Iterable[str]], marks: Iterable[str] | None = None
 ) -> Iterator[str]:
     """`rows` of cells that are HTML already; `marks`: attributes of each row."""
-    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(caption)}"><table>'
-    yield f"<caption>{_text(caption)}</caption><thead><tr>"
+    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{plain(caption)}"><table>'
+    yield f"<caption>{plain(caption)}</caption><thead><tr>"
     yield (
         "".join(f'<th scope="col"{_NUMBERS.get(head, "")}>{head}</th>' for head in heads)
         + "</tr></thead><tbody>\n"
@@ -251,17 +251,7 @@ def _table(
 
 
 def _cell(text: str, kind: str = "") -> str:
-    return f'<td class="{kind}">{_text(text)}</td>' if kind else f"<td>{_text(text)}</td>"
-
-
-def _text(text: str) -> str:
-    """Escaped, for between tags and for attributes; signs that no page may hold are replaced."""
-    plain = (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    )
-    return escape(plain, quote=True)
+    return f'<td class="{kind}">{plain(text)}</td>' if kind else f"<td>{plain(text)}</td>"
 
 
 def _css(status: StepStatus) -> str:
@@ -295,7 +285,7 @@ def _when(told: Chronicle) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files(__package__).joinpath(name).readplain(encoding="utf-8")
 
 
 def _digest(content: str) -> str:

@@ -18,7 +18,7 @@ def test_a_volume_that_is_gone_keeps_all_that_happened_to_it() -> None:
 
 
 def test_a_verdict_that_time_alone_changed_has_its_time() -> None:
-    """Nothing happens to the volume for a minute: it becomes slow after ten seconds and stuck after thirty, not when the next comes."""
+    """Nothing happens to the volume for a minute: it is slow after ten seconds and stuck after thirty."""
     told = dict(straight_road())["11"]
     began = told.at
     told.put(story.node(), at=(told.at - story.START) / SECOND + 60)

