@@ -285,7 +285,7 @@ def _when(told: Chronicle) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).readplain(encoding="utf-8")
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(content: str) -> str:

@@ -65,7 +65,7 @@ _LINE = re.compile(
 
 
 def test_diagrams_hold_nothing_that_mermaid_would_read_otherwise() -> None:
-    """With hostile names and messages each line is still one of the few forms that are written, inside a fence that stays closed."""
+    """With hostile names and messages each line is still one of the few forms written here, in a closed fence."""
     told = chronicle(renamed(stuck(HOSTILE + "```end"), {"data": f"end{HOSTILE}", "n1": f"n`{HOSTILE}"}))
     page = b"".join(mermaid(told)).decode()
     parts = page.split("```")
