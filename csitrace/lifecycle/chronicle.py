@@ -150,6 +150,7 @@ class _Writer:
         self._facts: list[Fact] = []
         self._fuse: list[FuseSample] = []
         self._due: list[tuple[int, str]] = []  # when time alone may change a verdict, of which volume
+        self._awaited: set[tuple[int, str]] = set()  # all that was ever in `_due`
         self._first_at = 0
         self._events = 0
 
@@ -238,7 +239,7 @@ class _Writer:
             patience = PATIENCE.get(word.step_id, DEFAULT_PATIENCE)
             wait = patience.slow_ns if word.severity is Severity.MOVING else patience.stuck_ns
             if word.since + wait > at:
-                heappush(self._due, (word.since + wait, key))
+                self._look_again(word.since + wait, key)
         elif word.severity is Severity.OK:
             waiting = [
                 c.waiting_since
@@ -246,7 +247,12 @@ class _Writer:
                 if c.waiting_since is not None
             ]
             if waiting and min(waiting) + HANG_NS > at:
-                heappush(self._due, (min(waiting) + HANG_NS, key))
+                self._look_again(min(waiting) + HANG_NS, key)
+
+    def _look_again(self, at: int, key: str) -> None:
+        if (at, key) not in self._awaited:
+            self._awaited.add((at, key))
+            heappush(self._due, (at, key))
 
     def _note_anomalies(self, before: State, keys: tuple[str, ...]) -> None:
         if before.anomalies is self._state.anomalies or not self._state.anomalies:

@@ -219,8 +219,8 @@ def _event_cells(fact: Fact, names: dict[str, str]) -> tuple[str, ...]:
     return (
         _cell(str(fact.seq), "number"),
         _cell(format_rfc3339(fact.at)[11:], "time"),
-        _cell(_witness(fact)),
-        _cell(", ".join(names[key] for key in fact.keys if key in names)),
+        _cell(_witness(fact), "word"),
+        _cell(", ".join(names[key] for key in fact.keys if key in names), "word"),
         _cell(fact.text),
     )
 

@@ -115,6 +115,8 @@ def test_in_a_real_browser(chromium: Browser, tmp_path: Path) -> None:
     )
     assert 0 < _shown(chromium) < everything
 
+    page.write_bytes(b"".join(html(of(stuck(), "incident-42.csitrace"))))
+    chromium.open(page)
     light = _ground(chromium)
     if os.environ.get("CSITRACE_PICTURES"):
         (PICTURES / "html-light.png").write_bytes(chromium.picture())
