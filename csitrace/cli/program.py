@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import , agent, demo, diff, get, rbac, stats, watch
+from csitrace.cli import agent, demo, diff, export, get, import_, rbac, stats, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -51,6 +51,13 @@ COMMANDS: tuple[Command, ...] = (
         import_.DESCRIPTION,
         import_.configure,
         import_.run,
+    ),
+    Command(
+        "export",
+        "write a recording in the formats of other tools",
+        export.DESCRIPTION,
+        export.configure,
+        export.run,
     ),
     Command("rbac", "print the role that lets somebody watch", rbac.DESCRIPTION, rbac.configure, rbac.run),
     Command(

@@ -1,0 +1,1 @@
+"""Taking a recording elsewhere: one module per format, each a pure function from a chronicle to chunks of bytes."""
