@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, demo, get, rbac, watch
+from csitrace.cli import agent, demo, explain, get, rbac, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -33,6 +33,13 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("watch", "follow the volumes of a cluster, live", watch.DESCRIPTION, watch.configure, watch.run),
     Command("get", "list the volumes of a cluster, once", get.DESCRIPTION, get.configure, get.run),
+    Command(
+        "explain",
+        "why volumes stand where they stand, one page each",
+        explain.DESCRIPTION,
+        explain.configure,
+        explain.run,
+    ),
     Command(
         "agent", "tell what a node's kernel and drivers tell", agent.DESCRIPTION, agent.configure, agent.run
     ),
