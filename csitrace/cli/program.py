@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, demo, explain, get, rbac, watch
+from csitrace.cli import agent, assert_, demo, explain, get, rbac, wait, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -39,6 +39,14 @@ COMMANDS: tuple[Command, ...] = (
         explain.DESCRIPTION,
         explain.configure,
         explain.run,
+    ),
+    Command("wait", "until volumes are where they are to be", wait.DESCRIPTION, wait.configure, wait.run),
+    Command(
+        "assert",
+        "whether a recording fulfils what it is to",
+        assert_.DESCRIPTION,
+        assert_.configure,
+        assert_.run,
     ),
     Command(
         "agent", "tell what a node's kernel and drivers tell", agent.DESCRIPTION, agent.configure, agent.run

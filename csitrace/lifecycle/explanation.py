@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from csitrace.lifecycle.ladder import expansion, ladder, way_back
 from csitrace.lifecycle.row import volume_row
-from csitrace.lifecycle.state import EventFact, State, Use, Volume
+from csitrace.lifecycle.state import EventFact, State, StepStatus, Use, Volume
 from csitrace.lifecycle.verdict import standing
 from csitrace.lifecycle.views import Severity, StepView, VolumeRow
 
@@ -29,7 +29,8 @@ class Explanation:
     def held_since(self) -> StepView | None:
         """The step whose end gave the volume to who holds it now: it tells which field the time comes from."""
         views = (*self.steps, *self.way_back, *self.expansion)
-        return next((view for view in views if view.at is not None and view.at == self.row.since), None)
+        done = (view for view in reversed(views) if view.status is StepStatus.DONE and view.at is not None)
+        return next((view for view in done if view.at == self.row.since), None)
 
 
 def explain(state: State, volume: Volume, now: int) -> Explanation:

@@ -13,8 +13,11 @@ from csitrace.report.paint import AT_LATEST, SEVERITY_SIGNS, STAMP_SIGNS, STATUS
 
 WIDTH = 80
 _LABEL = 10
-_TITLE, _WHEN, _WORDS = 6, 36, 51
+_TITLE, _WHEN, _WORDS = 6, 37, 53
 """Where the columns of the steps begin: number and sign, title, time, words."""
+
+_LINES_OF_STEP = 3
+"""What is longer stands in full in the verdict, or in the evidence."""
 
 _WELL = {
     Severity.OK: "well",
@@ -63,7 +66,7 @@ def _head(told: Explanation, coloured: bool) -> list[str]:
     if verdict.holder:
         lines += _labelled("held by", f"{verdict.holder}{since}")
     elif since:
-        lines += _labelled("so", since.removeprefix(", "))
+        lines += _labelled("since", since.removeprefix(", since "))
     if verdict.command:
         lines += _labelled("run next", verdict.command)
     names = [row.driver, told.volume.volume_id, row.pv_name]
@@ -109,7 +112,14 @@ def _roads(told: Explanation, coloured: bool) -> list[str]:
 
 
 def _step(step: StepView, now: int, coloured: bool) -> list[str]:
-    words = textwrap.wrap(one_line(_words(step)), WIDTH - _WORDS, break_on_hyphens=False) or [""]
+    words = textwrap.wrap(
+        one_line(_words(step)),
+        WIDTH - _WORDS,
+        break_long_words=False,
+        break_on_hyphens=False,
+        max_lines=_LINES_OF_STEP,
+        placeholder=" …",
+    ) or [""]
     number, when = f"{step.step_id:>3}", moment(step.at, step.stamp, now, at_latest=step.at_latest)
     sign = painted(STATUS_SIGNS[step.status], coloured)
     first = f"{number} {sign} {step.title:<{_WHEN - _TITLE - 1}} {when:<{_WORDS - _WHEN - 1}} {words[0]}"
@@ -134,7 +144,7 @@ def _evidence(told: Explanation) -> list[str]:
 def _fact(item: Evidence, now: int) -> list[str]:
     when = moment(item.at, Stamp.SERVER, now)
     number = f" [{item.seq}]" if item.seq else ""
-    return _labelled(item.witness.value, f"{f'{when} ' if when else ''}{item.text}{number}", _LABEL + 2)
+    return _labelled(item.witness.value, f"{f'{when} ' if when else ''}{item.text}{number}", _LABEL + 4)
 
 
 def _events(told: Explanation) -> list[str]:

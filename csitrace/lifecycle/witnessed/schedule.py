@@ -10,8 +10,8 @@ from csitrace.lifecycle.witnessed.told import (
     Told,
     created,
     earliest,
-    latest,
     first_said,
+    latest,
     turned,
     wrote,
 )
