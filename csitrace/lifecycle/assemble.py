@@ -315,7 +315,7 @@ def _marks_of(attests: Attests, ctx: Context, marks: Marks, event: TraceEvent) -
         testimony = attest(ctx)
         done = testimony is not None and testimony.status is StepStatus.DONE
         known = marks.get((step_id, witness))
-        better = known is not None and known.at is None and testimony is not None and testimony.at is not None
+        better = known is not None and testimony is not None and _is_better(testimony, known)
         if done == (known is not None) and not (done and better):
             continue
         if done and testimony is not None:
@@ -325,6 +325,17 @@ def _marks_of(attests: Attests, ctx: Context, marks: Marks, event: TraceEvent) -
         elif testimony is not None and testimony.status is not StepStatus.UNKNOWN:
             marks = marks.delete((step_id, witness))
     return marks
+
+
+def _is_better(testimony: Testimony, known: Mark) -> bool:
+    """It tells of a time where none was known, or draws a bound closer: which object comes first is chance."""
+    if testimony.at is None:
+        return False
+    if known.at is None:
+        return True
+    if not known.at_latest or testimony.stamp is not Stamp.SERVER:
+        return False
+    return testimony.at < known.at or (testimony.at == known.at and not testimony.at_latest)
 
 
 def _speaker(event: TraceEvent) -> Witness | None:

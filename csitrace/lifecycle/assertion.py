@@ -115,11 +115,7 @@ def _measure(
     span_at = tokens[1].end() + len(span_name) - len(span_name.lstrip())
     if span_name.strip() not in SPANS:
         raise FilterError(f"no span {span_name.strip()!r}; there are {' '.join(SPANS)}", span_at)
-    within = (
-        _restriction(restriction, tokens[1].end() + len(span_name) + 1)
-        if comma
-        else Filter[VolumeRow]("", lambda row, now: True)
-    )
+    within = _restriction(restriction, tokens[1].end() + len(span_name) + len(comma))
     compare, wanted, told = _comparison(text, end + 1, name)
 
     def chosen(log: SpanLog) -> list[LoggedSpan]:

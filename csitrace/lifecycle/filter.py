@@ -145,7 +145,8 @@ _KEYWORDS = ("and", "or", "not")
 _DEPTH = 100
 
 
-def _tokens(text: str) -> list[re.Match[str]]:
+def tokenize(text: str) -> list[re.Match[str]]:
+    """The words, brackets and `field:value` terms of an expression. Raises `FilterError`."""
     tokens: list[re.Match[str]] = []
     position = 0
     while True:

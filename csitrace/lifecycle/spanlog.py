@@ -141,7 +141,7 @@ def _identity(span: SpanView) -> tuple[str, str, int]:
 
 
 def _overlap(one: SpanView, other: SpanView) -> bool:
-    """Two accounts of one operation: by name and place, at times that touch. Where only calls are told, their node may be missing."""
+    """Two accounts of one operation: by name and place, at times that touch. A call's node may not be told."""
     if one.name != other.name or (one.node_name and other.node_name and one.node_name != other.node_name):
         return False
     return (other.ended_at is None or one.started_at <= other.ended_at) and (

@@ -142,7 +142,7 @@ def _evidence(told: Explanation) -> list[str]:
 
 
 def _fact(item: Evidence, now: int) -> list[str]:
-    when = moment(item.at, Stamp.SERVER, now)
+    when = moment(item.at, Stamp.SERVER, now).removeprefix(STAMP_SIGNS[Stamp.SERVER])
     number = f" [{item.seq}]" if item.seq else ""
     return _labelled(item.witness.value, f"{f'{when} ' if when else ''}{item.text}{number}", _LABEL + 4)
 
@@ -166,10 +166,10 @@ def _event(fact: EventFact, now: int) -> list[str]:
 
 def _span(first: str, last: int, now: int) -> str:
     began = parse_rfc3339(first)
-    end = moment(last, Stamp.SERVER, now).removeprefix("≈")
+    end = moment(last, Stamp.SERVER, now).removeprefix(STAMP_SIGNS[Stamp.SERVER])
     if began is None or began == last:
         return end
-    return f"{moment(began, Stamp.SERVER, now).removeprefix('≈')} to {end}"
+    return f"{moment(began, Stamp.SERVER, now).removeprefix(STAMP_SIGNS[Stamp.SERVER])} to {end}"
 
 
 def _labelled(label: str, text: str, indent: int = _LABEL + 2) -> list[str]:
