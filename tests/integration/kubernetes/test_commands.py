@@ -46,7 +46,7 @@ async def csitrace(server: ApiServer, directory: Path, *arguments: str) -> tuple
         stderr=asyncio.subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
     )
-    out, err = await asyncio.wait_for(program.communicate(), 60)
+    out, err = await asyncio.wait_for(program.communicate(), 110)
     return program.returncode or 0, out.decode(), err.decode()
 
 
