@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, demo, diff, export, get, import_, rbac, stats, watch
+from csitrace.cli import agent, assert_, demo, diff, explain, export, get, import_, rbac, stats, wait, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -35,6 +35,21 @@ COMMANDS: tuple[Command, ...] = (
     Command("get", "list the volumes of a cluster, once", get.DESCRIPTION, get.configure, get.run),
     Command("stats", "how long spans and steps took", stats.DESCRIPTION, stats.configure, stats.run),
     Command("diff", "what differs between two recordings", diff.DESCRIPTION, diff.configure, diff.run),
+    Command(
+        "explain",
+        "why volumes stand where they stand, one page each",
+        explain.DESCRIPTION,
+        explain.configure,
+        explain.run,
+    ),
+    Command("wait", "until volumes are where they are to be", wait.DESCRIPTION, wait.configure, wait.run),
+    Command(
+        "assert",
+        "whether a recording fulfils what it is to",
+        assert_.DESCRIPTION,
+        assert_.configure,
+        assert_.run,
+    ),
     Command(
         "agent", "tell what a node's kernel and drivers tell", agent.DESCRIPTION, agent.configure, agent.run
     ),

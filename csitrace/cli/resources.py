@@ -21,6 +21,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*")
 
 def resource_filter(words: Sequence[str]) -> str:
     """kubectl's `pvc/x pod/y`, `pvc x y`, `pvc,pod x` and `pvc` (all of them) as a filter; "" for no words. Raises UsageError."""
+    terms = resource_terms(words)
+    return f"({' or '.join(terms)})" if terms else ""
+
+
+def resource_terms(words: Sequence[str]) -> list[str]:
+    """A filter for each object that the words name, or each kind all of whose objects are meant. Raises UsageError."""
     terms: list[str] = []
     fields: list[str] = []  # of the kind that the words that follow are names of
     has_name = True
@@ -36,7 +42,7 @@ def resource_filter(words: Sequence[str]) -> str:
             has_name = True
     if not has_name:
         terms += [f"{field}:*" for field in fields]
-    return f"({' or '.join(terms)})" if terms else ""
+    return terms
 
 
 def field_of(kind: str, name: str) -> str:

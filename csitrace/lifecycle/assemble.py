@@ -315,16 +315,27 @@ def _marks_of(attests: Attests, ctx: Context, marks: Marks, event: TraceEvent) -
         testimony = attest(ctx)
         done = testimony is not None and testimony.status is StepStatus.DONE
         known = marks.get((step_id, witness))
-        better = known is not None and known.at is None and testimony is not None and testimony.at is not None
+        better = known is not None and testimony is not None and _is_better(testimony, known)
         if done == (known is not None) and not (done and better):
             continue
         if done and testimony is not None:
-            marks = marks.set((step_id, witness), _mark(testimony, event))
+            marks = marks.set((step_id, witness), _mark(testimony, event, is_known=better))
         elif ctx.is_followed:
             continue  # what was taken away after this pod is there again for another
         elif testimony is not None and testimony.status is not StepStatus.UNKNOWN:
             marks = marks.delete((step_id, witness))
     return marks
+
+
+def _is_better(testimony: Testimony, known: Mark) -> bool:
+    """It tells of a time where none was known, or draws a bound closer: which object comes first is chance."""
+    if testimony.at is None:
+        return False
+    if known.at is None:
+        return True
+    if not known.at_latest or testimony.stamp is not Stamp.SERVER:
+        return False
+    return testimony.at < known.at or (testimony.at == known.at and not testimony.at_latest)
 
 
 def _speaker(event: TraceEvent) -> Witness | None:
@@ -349,13 +360,17 @@ _SPEAKERS: dict[type, Witness] = {
 }
 
 
-def _mark(testimony: Testimony, event: TraceEvent) -> Mark:
-    """What we saw happen is finer than the server's whole seconds; what we saw late, or only found, is not."""
-    seen, found = event.occurred_at, isinstance(event.body, ObjectListed)
+def _mark(testimony: Testimony, event: TraceEvent, *, is_known: bool) -> Mark:
+    """What we saw happen is finer than the server's whole seconds; what we saw late, or only found, is not. `is_known`: it was
+    done when we came, and only now a field tells since when."""
+    seen, found = event.occurred_at, is_known or isinstance(event.body, ObjectListed)
     if testimony.at is None:
         return Mark(None, Stamp.INFERRED, event.seq) if found else Mark(seen, Stamp.OBSERVED, event.seq)
     if testimony.stamp is not Stamp.SERVER or found or seen - testimony.at > LATE_NS:
-        return Mark(testimony.at, testimony.stamp, testimony.seq or event.seq)
+        at, seq = testimony.at, testimony.seq or event.seq
+        if testimony.stamp is Stamp.SERVER:
+            at = min(at, event.observed_at)  # its clock may be ahead of ours, which no fact is
+        return Mark(at, testimony.stamp, seq, testimony.source, testimony.at_latest)
     return Mark(seen, Stamp.OBSERVED, event.seq)
 
 

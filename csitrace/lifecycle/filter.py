@@ -69,7 +69,7 @@ def parse(
     text: str, fields: Mapping[str, Field[Row]], names: Callable[[Row], tuple[str, ...]]
 ) -> Filter[Row]:
     """The filter that `text` spells; `names` are what bare words are looked for in. Raises `FilterError`."""
-    tokens = _tokens(text)
+    tokens = tokenize(text)
     if not tokens:
         return Filter("", lambda row, now: True)
     return Filter(text.strip(), _Parser(text, tokens, fields, names).whole())
@@ -122,7 +122,7 @@ VOLUME_FIELDS: dict[str, Field[VolumeRow]] = {
 """The fields of the list of volumes: help and completion are made from this table, too."""
 
 
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+COMPARE: dict[str, Callable[[float, float], bool]] = {
     ":": lambda left, right: left == right,
     "=": lambda left, right: left == right,
     ">": lambda left, right: left > right,
@@ -145,7 +145,8 @@ _KEYWORDS = ("and", "or", "not")
 _DEPTH = 100
 
 
-def _tokens(text: str) -> list[re.Match[str]]:
+def tokenize(text: str) -> list[re.Match[str]]:
+    """The words, brackets and `field:value` terms of an expression. Raises `FilterError`."""
     tokens: list[re.Match[str]] = []
     position = 0
     while True:
@@ -242,7 +243,7 @@ class _Parser(Generic[Row]):
         wanted = _READERS[field.kind](value)
         if wanted is None:
             raise FilterError(f"'{name}' takes {field.kind.value}, not '{value}'", token.start("value"))
-        compare = _COMPARE[operator]
+        compare = COMPARE[operator]
 
         def test(row: Row, now: int) -> bool:
             known = number(row, now)
@@ -278,13 +279,15 @@ def _text_test(wanted: str, whole: bool = False) -> Callable[[str], bool]:
     return lambda text: folded in text.casefold()
 
 
-def _duration(value: str) -> float | None:
+def read_duration(value: str) -> float | None:
+    """`1m30s` in ns; None for what is no duration."""
     if not _DURATION.fullmatch(value):
         return None
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(value))
 
 
-def _plain_number(value: str) -> float | None:
+def read_number(value: str) -> float | None:
+    """None for what is no number."""
     return float(value) if _NUMBER.fullmatch(value) else None
 
 
@@ -294,7 +297,7 @@ def _phase_number(value: str) -> float | None:
 
 
 _READERS: dict[Kind, Callable[[str], float | None]] = {
-    Kind.NUMBER: _plain_number,
-    Kind.DURATION: _duration,
+    Kind.NUMBER: read_number,
+    Kind.DURATION: read_duration,
     Kind.PHASE: _phase_number,
 }

@@ -88,12 +88,12 @@ def _what_was(testimony: Testimony | None) -> str:
 
 def _step_view(step: Step, ctx: Context) -> StepView:
     testimonies = testify(step, ctx)
-    status, at, stamp = _decide(step, testimonies)
+    status, told = _decide(step, testimonies)
     note = ""
     if status is not StepStatus.DONE and (reason := step.not_applicable(ctx)):
-        status, at, note = StepStatus.NOT_APPLICABLE, None, reason
+        status, told, note = StepStatus.NOT_APPLICABLE, _UNTIMED, reason
     elif status is not StepStatus.DONE and (reason := step.doubt(ctx)):
-        status, at, note = StepStatus.UNKNOWN, None, reason
+        status, told, note = StepStatus.UNKNOWN, _UNTIMED, reason
     elif status is StepStatus.UNKNOWN:
         note = next(
             (t.text for t in testimonies.values() if t.status is StepStatus.UNKNOWN), "no witness is heard"
@@ -101,7 +101,18 @@ def _step_view(step: Step, ctx: Context) -> StepView:
     elif status is not StepStatus.DONE:
         note = f"waits for {step.waits_for}"
     return StepView(
-        step.id, step.stage, step.title, _actor(step, ctx), status, at, stamp, None, note, testimonies
+        step.id,
+        step.stage,
+        step.title,
+        _actor(step, ctx),
+        status,
+        told.at,
+        told.stamp,
+        None,
+        note,
+        testimonies,
+        source=told.source,
+        at_latest=told.at_latest,
     )
 
 
@@ -110,16 +121,28 @@ def _actor(step: Step, ctx: Context) -> str:
     return step.actor.replace("kubelet", f"kubelet {ctx.node_name}".rstrip())
 
 
-def _decide(step: Step, testimonies: Mapping[Witness, Testimony]) -> tuple[StepStatus, int | None, Stamp]:
-    """The step's status: the word of the best authority that says something definite; else pending, moving or unknown."""
+_UNTIMED = Testimony(StepStatus.UNKNOWN)
+"""Whose time and stamp a step has that nobody's word decides."""
+
+
+def _decide(step: Step, testimonies: Mapping[Witness, Testimony]) -> tuple[StepStatus, Testimony]:
+    """The step's status: the word of the best authority that says something definite; else pending, moving or unknown. With it
+    the testimony that tells when: another's, where the best one knows only that it is done."""
     heard = [testimonies[witness] for witness in step.authority if witness in testimonies]
     for status in _DECISIVE:
         for testimony in heard:
             if testimony.status is status and not _contradicted(testimony, heard):
-                return status, testimony.at, testimony.stamp
+                return status, _timed(testimony, heard)
     statuses = {testimony.status for testimony in heard}
     unknown = StepStatus.UNKNOWN in statuses and StepStatus.PENDING not in statuses
-    return StepStatus.UNKNOWN if unknown else StepStatus.PENDING, None, Stamp.OBSERVED
+    return StepStatus.UNKNOWN if unknown else StepStatus.PENDING, _UNTIMED
+
+
+def _timed(testimony: Testimony, heard: Sequence[Testimony]) -> Testimony:
+    if testimony.at is not None or testimony.status is not StepStatus.DONE:
+        return testimony
+    dated = (each for each in heard if each.status is StepStatus.DONE and each.at is not None)
+    return next(dated, testimony)
 
 
 def _contradicted(testimony: Testimony, heard: Sequence[Testimony]) -> bool:
@@ -189,7 +212,14 @@ def _stamped(testimony: Testimony, mark: Mark | None) -> Testimony:
     """A testimony of something done, with the time we know best: what we saw happen rather than the server's whole seconds."""
     if testimony.status is not StepStatus.DONE or mark is None:
         return testimony
-    return replace(testimony, at=mark.at, stamp=mark.stamp, seq=mark.seq)
+    return replace(
+        testimony,
+        at=mark.at,
+        stamp=mark.stamp,
+        seq=mark.seq,
+        source=mark.source,
+        at_latest=mark.at_latest,
+    )
 
 
 def _mark(ctx: Context, step_id: str, witness: Witness) -> Mark | None:

@@ -39,12 +39,15 @@ class StepStatus(StrEnum):
 class Mark(msgspec.Struct, frozen=True):
     """When a witness first showed a step as done; `at` is None where it was so before we came and no field tells since when.
 
-    `seq` is the event that told us.
+    `seq` is the event that told us. `source`: the field that `at` was read from, where nobody saw it happen; `at_latest`: it was
+    done by then, and perhaps earlier.
     """
 
     at: int | None
     stamp: Stamp
     seq: int
+    source: str = ""
+    at_latest: bool = False
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -45,13 +45,18 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Testimony:
-    """What one witness says of one step. `text` is short; `at` with `stamp` is None where it gives no time."""
+    """What one witness says of one step. `text` is short; `at` with `stamp` is None where it gives no time.
+
+    `source`: the field that the time was read from; `at_latest`: it was done by then, and perhaps earlier.
+    """
 
     status: StepStatus
     text: str = ""
     at: int | None = None
     stamp: Stamp = Stamp.OBSERVED
     seq: int = 0
+    source: str = ""
+    at_latest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class StepView:
     note: str = ""
     testimonies: Mapping[Witness, Testimony] = field(default_factory=dict)
     passed: bool = False
+    source: str = ""  # as of the testimony whose time this is
+    at_latest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ Times stay as the server's RFC 3339 strings (`times.parse_rfc3339` reads them); 
 `kind` is the class name, and the tag by which a mixed sequence of objects is told apart.
 """
 
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -52,17 +53,54 @@ class OwnerReference(_Struct, frozen=True, kw_only=True):
     controller: bool = False
 
 
-class ObjectMeta(_Struct, frozen=True, kw_only=True):
+class Manager(StrEnum):
+    """Who writes what we ask the time of: the programs of Kubernetes and the CSI sidecars, by the names they have by default.
+
+    Any other name is OTHER when decoding: people choose them, and no step is told by them.
+    """
+
+    CONTROLLER_MANAGER = "kube-controller-manager"
+    SCHEDULER = "kube-scheduler"
+    KUBELET = "kubelet"
+    PROVISIONER = "csi-provisioner"
+    ATTACHER = "csi-attacher"
+    RESIZER = "csi-resizer"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Manager":
+        return cls.OTHER
+
+
+class ManagedFields(_Struct, frozen=True, kw_only=True):
+    """That a manager wrote an object or one of its subresources (`status`), and when it last changed anything there. Which fields
+    (`fieldsV1`) stays out: it is most of the object, and names annotations and labels that we drop."""
+
+    manager: Manager = Manager.OTHER
+    subresource: str = ""
+    time: str | None = None
+
+
+class BareMeta(_Struct, frozen=True, kw_only=True):
+    """`deletion_timestamp` lies `deletion_grace_period_seconds` after the request: pods are given time."""
+
     name: str = ""
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: int | None = None
     annotations: Annotations = Annotations()
     labels: Labels = Labels()
     finalizers: tuple[str, ...] = ()
     owner_references: tuple[OwnerReference, ...] = ()
+
+
+class ObjectMeta(BareMeta, frozen=True, kw_only=True):
+    """Of the kinds whose writers tell when a step was done; of all others nobody asks."""
+
+    managed_fields: tuple[ManagedFields, ...] = ()
 
 
 class ObjectReference(_Struct, frozen=True, kw_only=True):
@@ -85,7 +123,7 @@ class Condition(_Struct, frozen=True, kw_only=True):
 class _Object(_Struct, frozen=True, kw_only=True, tag_field="kind", tag=str):
     """What every top-level object has."""
 
-    metadata: ObjectMeta = ObjectMeta()
+    metadata: BareMeta = BareMeta()
 
     @property
     def kind(self) -> str:
@@ -151,6 +189,7 @@ class PersistentVolumeClaimStatus(_Struct, frozen=True, kw_only=True):
 
 
 class PersistentVolumeClaim(_Object, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
     spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()
     status: PersistentVolumeClaimStatus = PersistentVolumeClaimStatus()
 
@@ -180,6 +219,7 @@ class PersistentVolumeStatus(_Struct, frozen=True, kw_only=True):
 
 
 class PersistentVolume(_Object, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
     spec: PersistentVolumeSpec = PersistentVolumeSpec()
     status: PersistentVolumeStatus = PersistentVolumeStatus()
 
@@ -209,6 +249,7 @@ class VolumeAttachmentStatus(_Struct, frozen=True, kw_only=True):
 
 
 class VolumeAttachment(_Object, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
     spec: VolumeAttachmentSpec = VolumeAttachmentSpec()
     status: VolumeAttachmentStatus = VolumeAttachmentStatus()
 
@@ -271,6 +312,7 @@ class ContainerStateTerminated(_Struct, frozen=True, kw_only=True):
     reason: str = ""
     exit_code: int = 0
     signal: int = 0
+    started_at: str | None = None
     finished_at: str | None = None
 
 
@@ -299,6 +341,7 @@ class PodStatus(_Struct, frozen=True, kw_only=True):
 
 
 class Pod(_Object, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -338,6 +381,11 @@ class Event(_Object, frozen=True, kw_only=True):
         """When it was last said; the one order that is right for legacy and events.k8s.io recorders alike."""
         series = self.series.last_observed_time if self.series else None
         return series or self.last_timestamp or self.event_time or self.metadata.creation_timestamp
+
+    @property
+    def first_time(self) -> str:
+        """When it was first said, as far as the recorder still counts it as the same."""
+        return self.first_timestamp or self.event_time or self.metadata.creation_timestamp
 
     @property
     def times_seen(self) -> int:

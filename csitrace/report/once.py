@@ -9,6 +9,7 @@ from csitrace.engine.session import Session
 from csitrace.errors import NotAllowedError, UnreachableError
 from csitrace.lifecycle.filter import parse_volume_filter
 from csitrace.lifecycle.row import volume_rows
+from csitrace.lifecycle.state import State
 from csitrace.lifecycle.views import Severity
 from csitrace.model.events import Witness
 from csitrace.report.printer import BEGIN_SECONDS, has_begun, has_told
@@ -26,13 +27,8 @@ async def print_once(
     `UnreachableError` when no API server tells anything, and what `take_in` raises.
     """
     chosen = parse_volume_filter(wanted)
-    await _until_begun(session, take_in)
+    await hear_once(session, take_in)
     state, now = session.state, session.now
-    if reason := refusal(state):
-        raise NotAllowedError(reason)
-    kubernetes = [source for source in state.sources.values() if source.witness is Witness.KUBERNETES]
-    if not any(source.up for source in kubernetes):
-        raise UnreachableError(next((source.reason for source in kubernetes), "nobody is heard"))
     rows = [
         row
         for row in volume_rows(state, now)
@@ -45,6 +41,22 @@ async def print_once(
     else:
         print("no volumes" + (f" that pass {wanted}" if wanted else ""), file=sys.stderr)
     return 1 if any(row.severity is Severity.STUCK for row in rows) else 0
+
+
+async def hear_once(session: Session, take_in: Callable[[], Awaitable[None]]) -> None:
+    """Take in what there is, and end. Raises `NotAllowedError` or `UnreachableError` when no API server tells anything, and what
+    `take_in` raises."""
+    await _until_begun(session, take_in)
+    ensure_heard(session.state)
+
+
+def ensure_heard(state: State) -> None:
+    """Raise `NotAllowedError` or `UnreachableError` when no API server tells anything."""
+    if reason := refusal(state):
+        raise NotAllowedError(reason)
+    kubernetes = [source for source in state.sources.values() if source.witness is Witness.KUBERNETES]
+    if not any(source.up for source in kubernetes):
+        raise UnreachableError(next((source.reason for source in kubernetes), "nobody is heard"))
 
 
 async def _until_begun(session: Session, take_in: Callable[[], Awaitable[None]]) -> None:

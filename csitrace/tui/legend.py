@@ -3,6 +3,7 @@
 from csitrace.model.events import Stamp, Witness
 from csitrace.tui.lines import Span, Tone
 from csitrace.tui.signs import (
+    AT_LATEST,
     PHASE_LETTERS,
     SEVERITY,
     SEVERITY_WORDS,
@@ -54,7 +55,13 @@ LEGEND: tuple[tuple[str, tuple[tuple[Span, str], ...]], ...] = (
         "Witnesses",
         tuple(((letter, Tone.PLAIN), _WHO[witness]) for witness, letter in WITNESS_LETTERS.items()),
     ),
-    ("Before a time", tuple(((sign, Tone.PLAIN), _STAMPS[stamp]) for stamp, sign in STAMP.items() if sign)),
+    (
+        "Before a time",
+        (
+            *(((sign, Tone.PLAIN), _STAMPS[stamp]) for stamp, sign in STAMP.items() if sign),
+            ((AT_LATEST, Tone.PLAIN), "by then at the latest: the server tells of something later"),
+        ),
+    ),
     ("Other signs", tuple(((sign, Tone.PLAIN), text) for sign, text in _OTHERS)),
 )
 """(heading, ((sign, meaning), …)) in the order in which they are told."""

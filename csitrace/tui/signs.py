@@ -46,6 +46,9 @@ SEVERITY_WORDS: dict[Severity, str] = {
 STAMP: dict[Stamp, str] = {Stamp.OBSERVED: "", Stamp.ORIGIN: "", Stamp.SERVER: "≈", Stamp.INFERRED: "~"}
 """Before a time that nobody saw pass: `≈` read from a field of the object, `~` concluded from other facts."""
 
+AT_LATEST = "≤"
+"""Before the time of something later: it had happened by then."""
+
 WITNESS_LETTERS: dict[Witness, str] = {Witness.KUBERNETES: "K", Witness.DRIVER: "D", Witness.KERNEL: "N"}
 """Kubernetes, driver, node (its kernel)."""
 

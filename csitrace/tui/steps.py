@@ -66,7 +66,7 @@ STEP_COLUMNS: tuple[Column[StepView], ...] = (
     Column("STAGE", lambda step, now, width: line((step.stage, Tone.DIM)), 9, 9, priority=2),
     Column("STEP", _title, 20, 25),
     Column("WHO ACTS", lambda step, now, width: line((step.actor, Tone.DIM)), 14, 29, priority=1),
-    Column("AT", lambda step, now, width: line(moment_text(step.at, step.stamp, now)), 12, 13),
+    Column("AT", lambda step, now, width: line(moment_text(step.at, step.stamp, now, step.at_latest)), 12, 13),
     Column("AFTER", lambda step, now, width: line(format_duration(step.took_ns) if step.took_ns else ""), 6, 6,
            right=True),
     Column(" ".join(WITNESS_LETTERS[witness] for witness in Witness), _testimony_signs, 5, 5),
@@ -100,7 +100,8 @@ def step_lines(step: StepView, now: int, width: int) -> list[Line]:
         if testimony is None:
             lines.append(line(label, ("says nothing of this step", Tone.DIM)))
             continue
-        when = moment_text(testimony.at, testimony.stamp, now)
+        when = moment_text(testimony.at, testimony.stamp, now, testimony.at_latest)
+        when += f" ({testimony.source})" if testimony.source else ""
         words = line(STATUS[testimony.status], " ", testimony.text or STATUS_WORDS[testimony.status])
         lines += wrap(line(label, words, "  ", (when, Tone.DIM)), width - 1, indent=_LABEL + 2)
     return lines

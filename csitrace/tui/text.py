@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from csitrace.model.events import Stamp
 from csitrace.model.fuse import UNBOUNDED_NS
 from csitrace.model.times import DAY, SECOND, format_duration, format_rfc3339
-from csitrace.tui.signs import STAMP
+from csitrace.tui.signs import AT_LATEST, STAMP
 
 _LEVELS = "▁▂▃▄▅▆▇"  # not the full block: bars of lines below each other would run together
 
@@ -15,13 +15,13 @@ def clock_text(at: int) -> str:
     return format_rfc3339(at)[11:23]
 
 
-def moment_text(at: int | None, stamp: Stamp, now: int) -> str:
+def moment_text(at: int | None, stamp: Stamp, now: int, at_latest: bool = False) -> str:
     """A time of day (a date, where it is longer ago than a day), with the sign of a time that nobody saw pass."""
     if at is None:
         return "" if stamp is not Stamp.INFERRED else STAMP[stamp]
     text = format_rfc3339(at)
     shown = text[:10] if now - at >= DAY else text[11:23] if stamp is not Stamp.SERVER else text[11:19]
-    return STAMP[stamp] + shown
+    return (AT_LATEST if at_latest else STAMP[stamp]) + shown
 
 
 def latency_text(duration_ns: int | None) -> str:

@@ -2,10 +2,11 @@
 
 from csitrace.lifecycle.context import ATTACH_EVENTS, Context
 from csitrace.lifecycle.elsewhere import multi_attach, node_elsewhere, stays_elsewhere
-from csitrace.lifecycle.state import EventFact, StepStatus
+from csitrace.lifecycle.state import EventFact
 from csitrace.lifecycle.views import Testimony
+from csitrace.lifecycle.witnessed.told import UNTOLD, Told, created, earliest, field, first_said, wrote
 from csitrace.lifecycle.witnessed.words import claims, complaint, moving, pending, refusal
-from csitrace.model.events import Stamp
+from csitrace.model.kubernetes import Manager
 from csitrace.model.times import parse_rfc3339
 
 ATTACH_FAILED = "AttachVolume.Attach failed"
@@ -14,8 +15,8 @@ ATTACH_FAILED = "AttachVolume.Attach failed"
 
 def attach_needed(ctx: Context) -> Testimony | None:
     if ctx.attachment is not None:
-        created = ctx.attachment.metadata.creation_timestamp
-        return claims("a VolumeAttachment tells of it", ctx.attachment_seq, created)
+        known = created(ctx.attachment, at_latest=True)
+        return claims("a VolumeAttachment tells of it", ctx.attachment_seq, known)
     if (told := _told_by_event(ctx)) is not None:
         return told
     if (refused := multi_attach(ctx)) is not None and stays_elsewhere(ctx) is None:
@@ -32,7 +33,7 @@ def attach_needed(ctx: Context) -> Testimony | None:
 def attachment_created(ctx: Context) -> Testimony | None:
     va = ctx.attachment
     if va is not None:
-        return claims(va.name[:12] + "…", ctx.attachment_seq, va.metadata.creation_timestamp)
+        return claims(va.name[:12] + "…", ctx.attachment_seq, created(va))
     if (told := _told_by_event(ctx)) is not None:
         return told
     return pending(f"none to {ctx.node_name}") if ctx.node_name else None
@@ -45,11 +46,15 @@ def attacher_saw(ctx: Context) -> Testimony | None:
         return _claims_event(told) if told is not None and "rpc error" in told.event.message else None
     finalizer = next((name for name in va.metadata.finalizers if name.startswith("external-attacher/")), "")
     if finalizer:
-        return claims(finalizer, ctx.attachment_seq)
+        return claims(
+            finalizer, ctx.attachment_seq, wrote(va, Manager.ATTACHER, exactly=not va.is_terminating)
+        )
     if va.status.attached:
-        return claims("attached without a finalizer: no call was needed", ctx.attachment_seq)
+        text = "attached without a finalizer: no call was needed"
+        return claims(text, ctx.attachment_seq, _reported(ctx, at_latest=True))
     if va.status.attach_error is not None:
-        return claims("it reports an error", ctx.attachment_seq, va.status.attach_error.time)
+        failed = field(va.status.attach_error.time, "attachError.time", at_latest=True)
+        return claims("it reports an error", ctx.attachment_seq, failed)
     return pending("no finalizer, no status: nobody has touched it", ctx.attachment_seq)
 
 
@@ -61,7 +66,7 @@ def controller_published_claimed(ctx: Context) -> Testimony | None:
             complaint(failed, "ControllerPublishVolume") if failed is not None and failed is newest else None
         )
     if va.status.attached:
-        return claims("attached: true", ctx.attachment_seq)
+        return claims("attached: true", ctx.attachment_seq, _reported(ctx, at_latest=True))
     error = va.status.attach_error
     if error is not None:
         return refusal(
@@ -77,7 +82,7 @@ def attached(ctx: Context) -> Testimony | None:
         succeeded = told is not None and told.event.reason == "SuccessfulAttachVolume"
         return _claims_event(told) if told is not None and succeeded else None
     if va.status.attached:
-        return claims(f"attached to {va.spec.node_name}", ctx.attachment_seq)
+        return claims(f"attached to {va.spec.node_name}", ctx.attachment_seq, _reported(ctx))
     return pending("attached: false", ctx.attachment_seq)
 
 
@@ -102,4 +107,18 @@ def _newest_unseen(ctx: Context) -> EventFact | None:
 
 
 def _claims_event(fact: EventFact) -> Testimony:
-    return Testimony(StepStatus.DONE, f"Event {fact.event.reason}", fact.at, Stamp.SERVER, fact.seq)
+    return claims(f"Event {fact.event.reason}", fact.seq, first_said(fact.event))
+
+
+def _reported(ctx: Context, *, at_latest: bool = False) -> Told:
+    """That it is attached is the last that external-attacher writes into the status, until it is to be detached. Elsewhere the
+    first Event of it is a bound."""
+    va = ctx.attachment
+    if va is None:
+        return UNTOLD
+    has_gone_on = at_latest or va.is_terminating or va.status.detach_error is not None
+    done = ctx.last_event(("SuccessfulAttachVolume",))
+    return earliest(
+        wrote(va, Manager.ATTACHER, "status", exactly=not has_gone_on),
+        first_said(done.event if done is not None else None),
+    )

@@ -5,8 +5,10 @@ from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed.calls import call_answered
 from csitrace.lifecycle.witnessed.mount import unmounted
+from csitrace.lifecycle.witnessed.told import UNTOLD, Told, deletion_asked, field, latest
 from csitrace.lifecycle.witnessed.words import claims, complaint, containers_of, moving, pending, refusal
 from csitrace.model.events import Witness
+from csitrace.model.kubernetes import PersistentVolume
 from csitrace.model.times import parse_rfc3339
 
 STILL_ATTACHED = "is still attached to node"
@@ -19,11 +21,11 @@ def pod_leaving(ctx: Context) -> Testimony | None:
     if ctx.use is None or ctx.pod is None:
         return None
     if ctx.pod.metadata.deletion_timestamp:
-        return claims("pod is to be deleted", ctx.use.seq, ctx.pod.metadata.deletion_timestamp)
+        return claims("pod is to be deleted", ctx.use.seq, deletion_asked(ctx.pod))
     if (gone := _pod_gone(ctx)) is not None:
         return gone
     if ctx.use.is_finished:
-        return claims(f"pod {ctx.pod.status.phase}", ctx.use.seq)
+        return claims(f"pod {ctx.pod.status.phase}", ctx.use.seq, _ended(ctx))
     return pending("pod stays")
 
 
@@ -35,7 +37,7 @@ def containers_stopped(ctx: Context) -> Testimony | None:
     running = [status.name for status in containers_of(ctx) if status.state.running is not None]
     if running:
         return pending(f"still running: {', '.join(running)}", ctx.use.seq)
-    return claims("no container runs", ctx.use.seq)
+    return claims("no container runs", ctx.use.seq, _ended(ctx))
 
 
 def publish_unmounted(ctx: Context) -> Testimony | None:
@@ -69,7 +71,7 @@ def detach_asked(ctx: Context) -> Testimony | None:
     if va is None:
         return _attachment_gone(ctx, "VolumeAttachment is gone")
     if va.metadata.deletion_timestamp:
-        return claims("VolumeAttachment is to be deleted", ctx.attachment_seq, va.metadata.deletion_timestamp)
+        return claims("VolumeAttachment is to be deleted", ctx.attachment_seq, deletion_asked(va))
     return pending("VolumeAttachment stays", ctx.attachment_seq)
 
 
@@ -116,8 +118,15 @@ def pv_released(ctx: Context) -> Testimony | None:
         return None
     phase = ctx.pv.status.phase
     if phase in ("Released", "Failed") or ctx.pv.is_terminating:
-        return claims(f"PV {phase}", ctx.volume.pv_seq, ctx.pv.status.last_phase_transition_time)
+        return claims(f"PV {phase}", ctx.volume.pv_seq, _released(ctx.pv))
     return pending(f"PV {phase}", ctx.volume.pv_seq)
+
+
+def _released(pv: PersistentVolume) -> Told:
+    if pv.status.phase in ("Released", "Failed"):
+        source, moved_on = f"lastPhaseTransitionTime of {pv.kind}", pv.status.phase == "Failed"
+        return field(pv.status.last_phase_transition_time, source, at_latest=moved_on)
+    return UNTOLD  # asked to go while it was bound: nobody has released it
 
 
 def volume_deleted_claimed(ctx: Context) -> Testimony | None:
@@ -146,6 +155,12 @@ def pv_gone(ctx: Context) -> Testimony | None:
     if ctx.pv is None or ctx.volume.pv_kept:
         return None
     return pending(f"held by {', '.join(ctx.pv.metadata.finalizers) or 'nothing'}", ctx.volume.pv_seq)
+
+
+def _ended(ctx: Context) -> Told:
+    """When the last of the containers ended that ran."""
+    ended = [status.state.terminated for status in containers_of(ctx) if status.state.terminated is not None]
+    return latest(*(field(each.finished_at, "finishedAt of containers") for each in ended))
 
 
 def _pod_gone(ctx: Context) -> Testimony | None:

@@ -5,8 +5,10 @@ from csitrace.lifecycle.state import Mark, StepStatus
 from csitrace.lifecycle.views import Testimony
 from csitrace.lifecycle.witnessed import Attest
 from csitrace.lifecycle.witnessed.calls import call_answered
+from csitrace.lifecycle.witnessed.told import UNTOLD, Told, field, wrote
 from csitrace.lifecycle.witnessed.words import claims, complaint, moving, pending, refusal
 from csitrace.model.events import Witness
+from csitrace.model.kubernetes import Manager
 from csitrace.model.quantity import size_of
 from csitrace.model.times import parse_rfc3339
 
@@ -31,7 +33,7 @@ def asked(ctx: Context) -> Testimony | None:
 
 def controller_expanded_claimed(ctx: Context) -> Testimony | None:
     if is_grown(ctx, ctx.pv.spec.capacity.storage if ctx.pv is not None else "") or _left_to_node(ctx):
-        return claims("the PV tells of it", ctx.volume.pv_seq)
+        return claims("the PV tells of it", ctx.volume.pv_seq, _resized(ctx))
     if (failed := _condition(ctx, "ControllerResizeError")) is not None:
         return failed
     if _status(ctx) == "ControllerResizeInfeasible":
@@ -39,7 +41,7 @@ def controller_expanded_claimed(ctx: Context) -> Testimony | None:
         return (
             complaint(told)
             if told is not None
-            else claims("infeasible", ctx.volume.claim_seq, None, StepStatus.FAILED)
+            else claims("infeasible", ctx.volume.claim_seq, status=StepStatus.FAILED)
         )
     told = ctx.last_event((RESIZE_FAILED, "Resizing"))
     if told is not None and told.event.reason == RESIZE_FAILED and told.event.involved_object.kind != "Pod":
@@ -54,7 +56,7 @@ def pv_resized(ctx: Context) -> Testimony | None:
         return None
     capacity = ctx.pv.spec.capacity.storage
     if is_grown(ctx, capacity):
-        return claims(f"PV has {capacity}", ctx.volume.pv_seq)
+        return claims(f"PV has {capacity}", ctx.volume.pv_seq, _resized(ctx))
     return pending(f"PV has {capacity}", ctx.volume.pv_seq)
 
 
@@ -75,7 +77,11 @@ def node_expanded_claimed(ctx: Context) -> Testimony | None:
     told = ctx.last_event(("FileSystemResizeSuccessful", *NODE_RESIZE_FAILED))
     if told is not None and told.seq >= _since(ctx) and told.event.component == "kubelet":
         if told.event.reason == "FileSystemResizeSuccessful":
-            return claims(f"Event {told.event.reason}", told.seq, told.event.last_time)
+            return claims(
+                f"Event {told.event.reason}",
+                told.seq,
+                field(told.event.last_time, f"Event {told.event.reason}"),
+            )
         if not is_complete(ctx):
             return complaint(told, "NodeExpandVolume")
     if (failed := _condition(ctx, "NodeResizeError")) is not None:
@@ -145,6 +151,11 @@ def _condition(ctx: Context, kind: str) -> Testimony | None:
             at = parse_rfc3339(condition.last_transition_time)
             return refusal(condition.message or kind, method, ctx.volume.claim_seq, at)
     return None
+
+
+def _resized(ctx: Context) -> Told:
+    """external-resizer writes the PV's new capacity last; what it wrote before was of an expansion before."""
+    return wrote(ctx.pv, Manager.RESIZER) if ctx.pv is not None else UNTOLD
 
 
 def _marked(ctx: Context, step_id: str) -> Mark | None:

@@ -1,8 +1,11 @@
 """Steps 15 to 17: kubelet, the node's mounts, the containers."""
 
+from dataclasses import replace
+
 from csitrace.lifecycle.context import MOUNT_FAILURES, Context
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Testimony
+from csitrace.lifecycle.witnessed.told import UNTOLD, Told, earliest, field, first_started, latest, turned
 from csitrace.lifecycle.witnessed.words import (
     claims,
     complaint,
@@ -33,7 +36,9 @@ def kubelet_saw_pod(ctx: Context) -> Testimony | None:
             use_seq(ctx),
             parse_rfc3339(pod.status.start_time),
         )
-    return claims("kubelet has taken the pod up", use_seq(ctx), pod.status.start_time)
+    return claims(
+        "kubelet has taken the pod up", use_seq(ctx), field(pod.status.start_time, "startTime of Pod")
+    )
 
 
 STAGE_PREFIXES = (
@@ -62,12 +67,10 @@ def stage_claimed(ctx: Context) -> Testimony | None:
 
 def publish_claimed(ctx: Context) -> Testimony | None:
     if containers_run(ctx):
-        return claims("containers run, so it was mounted", use_seq(ctx))
+        return claims("containers run, so it was mounted", use_seq(ctx), _mounted_by(ctx))
     ready = ctx.condition(SANDBOX_READY)
     if ready is not None and ready.status == "True":
-        return claims(
-            "the pod's sandbox is ready, so it was mounted", use_seq(ctx), ready.last_transition_time
-        )
+        return claims("the pod's sandbox is ready, so it was mounted", use_seq(ctx), _mounted_by(ctx))
     failed = ctx.last_event(MOUNT_FAILURES, *STAGE_PREFIXES, *PUBLISH_PREFIXES)
     if failed is None or not failed.event.message.startswith(PUBLISH_PREFIXES):
         return None
@@ -84,6 +87,17 @@ def was_mounted(ctx: Context) -> bool:
     return containers_run(ctx) or (ready is not None and ready.status == "True")
 
 
+def _mounted_by(ctx: Context) -> Told:
+    """All volumes were mounted before the sandbox was ready, and before any container was started."""
+    pod, ready = ctx.pod, ctx.condition(SANDBOX_READY)
+    if pod is None:
+        return UNTOLD
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    starts = [replace(told, at_latest=True) for status in statuses if (told := first_started(status)).at]
+    is_ready = ready is not None and ready.status == "True"
+    return earliest(*starts, turned(ready, at_latest=True) if is_ready else UNTOLD)
+
+
 def staging_mounted(ctx: Context) -> Testimony | None:
     return mounted(ctx, "staging")
 
@@ -97,8 +111,8 @@ def containers_started(ctx: Context) -> Testimony | None:
         return None
     statuses = containers_of(ctx)
     if containers_run(ctx):
-        started = [s.state.running.started_at or "" for s in statuses if s.state.running is not None]
-        return claims(f"pod {ctx.pod.status.phase}", use_seq(ctx), max(started, default="") or None)
+        started = latest(*(first_started(status) for status in statuses))
+        return claims(f"pod {ctx.pod.status.phase}", use_seq(ctx), started)
     waiting = next((s for s in statuses if s.state.waiting is not None and s.state.waiting.reason), None)
     reason = waiting.state.waiting.reason if waiting is not None and waiting.state.waiting is not None else ""
     return pending(reason or f"pod {ctx.pod.status.phase or 'Pending'}", use_seq(ctx))

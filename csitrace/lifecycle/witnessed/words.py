@@ -3,18 +3,18 @@
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import EventFact, StepStatus
 from csitrace.lifecycle.views import Testimony
+from csitrace.lifecycle.witnessed.told import UNTOLD, Told
 from csitrace.model.events import Stamp
 from csitrace.model.kubernetes import ContainerStatus
 from csitrace.model.rpc import RPC_BY_METHOD, code_of
-from csitrace.model.times import parse_rfc3339
 
 STILL_RUNNING = "it may still be running in the driver, and is tried again"
 """What the caller takes a non-final error to mean (`Rpc.is_final`)."""
 
 
-def claims(text: str, seq: int, time: str | None = None, status: StepStatus = StepStatus.DONE) -> Testimony:
-    """A field of a Kubernetes object says so; `time` is the server's own, to the second."""
-    return Testimony(status, text, parse_rfc3339(time), Stamp.SERVER, seq)
+def claims(text: str, seq: int, told: Told = UNTOLD, status: StepStatus = StepStatus.DONE) -> Testimony:
+    """A field of a Kubernetes object says so; `told` is the server's own time, to the second."""
+    return Testimony(status, text, told.at, Stamp.SERVER, seq, told.source, told.at_latest)
 
 
 def pending(text: str, seq: int = 0) -> Testimony:

@@ -36,7 +36,7 @@ def control_plane(directory: Path, tools: dict[str, Path], authority: Authority)
         url,
         (
             _etcd(directory, tools["etcd"], authority, server, etcd_port, peer_port),
-            _api_server(tools["kube-apiserver"], authority, server, url, api_port, etcd_port),
+            _api_server(directory, tools["kube-apiserver"], authority, server, url, api_port, etcd_port),
             Program(
                 name="kube-controller-manager",
                 argv=[
@@ -124,8 +124,44 @@ def _etcd(
     )
 
 
+def audit_log(directory: Path) -> Path:
+    """Where the API server of the cluster in ``directory`` writes down who changed what, one JSON object a line."""
+    return directory / "audit.log"
+
+
+def _audit_policy(directory: Path) -> Path:
+    """Every change of the objects of a volume, once it is made: who, what and when, to the microsecond; no contents."""
+    volume = [
+        {
+            "group": "",
+            "resources": [
+                *("persistentvolumeclaims", "persistentvolumeclaims/status"),
+                *("persistentvolumes", "persistentvolumes/status"),
+                *("pods", "pods/status", "pods/binding"),
+            ],
+        },
+        {"group": "storage.k8s.io", "resources": ["volumeattachments", "volumeattachments/status"]},
+    ]
+    changes = ["create", "update", "patch", "delete"]
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "verbs": changes, "resources": volume}, {"level": "None"}],
+    }
+    path = directory / "audit-policy.json"
+    path.write_text(json.dumps(policy, indent=1))
+    return path
+
+
 def _api_server(
-    program: Path, authority: Authority, server: Pair, url: str, port: int, etcd_port: int
+    directory: Path,
+    program: Path,
+    authority: Authority,
+    server: Pair,
+    url: str,
+    port: int,
+    etcd_port: int,
 ) -> Program:
     service_account = authority.service_account_key()
     to_etcd = authority.client("apiserver-etcd", "kube-apiserver")
@@ -151,6 +187,10 @@ def _api_server(
             f"--kubelet-client-certificate={to_kubelet.certificate}",
             f"--kubelet-client-key={to_kubelet.key}",
             "--kubelet-preferred-address-types=InternalIP",
+            f"--audit-policy-file={_audit_policy(directory)}",
+            f"--audit-log-path={audit_log(directory)}",
+            "--audit-log-maxsize=64",
+            "--audit-log-maxbackup=1",
         ],
         ready=f"{url}/readyz",
     )

@@ -84,6 +84,13 @@ def test_what_names_no_volume_is_said_in_one_line(words: list[str]) -> None:
         (["watch", "--namesp", "shop"], 2, "unrecognized arguments: --namesp"),
         (["watch", "-o", "xml"], 2, "(see csitrace watch --help)"),
         (["wtach"], 2, "'watch'"),
+        (["explain", "deployment/x"], 2, "deployment/x"),
+        (["wait", "pvc/x"], 2, "--for"),
+        (["wait", "--for", "bound"], 2, "say what to wait for"),
+        (["wait", "pvc/x", "--for", "ready"], 2, "phase=CREATED"),
+        (["wait", "pvc/x", "--for", "bound", "--timeout", "soon"], 2, "soon"),
+        (["assert", "x.csitrace"], 2, "say what is to hold"),
+        (["assert", "x.csitrace", "max(atach) < 1s"], 2, "character 5: no span 'atach'"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_line(
