@@ -64,9 +64,7 @@ def _volume(state: State, event: TraceEvent, body: VolumeRecalled) -> Folded:
         uses = tuple(_as_told(use, body) for use in joined.uses)
         volume = _told(replace(joined, uses=uses), event, body)
     holds = [(index.HOLDERS_OF, fact.name, key, None) for fact in volume.mounts]
-    state = replace(
-        state, volumes=state.volumes.set(key, volume), links=index.relink(state.links, (), holds)
-    )
+    state = replace(state, volumes=state.volumes.set(key, volume), links=index.relink(state.links, (), holds))
     return state, (key, *formers)
 
 

@@ -8,6 +8,8 @@ in bodies of its own. `seq` is 0: they have no place in the order of what was he
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from msgspec.structs import replace
+
 from csitrace.lifecycle import index
 from csitrace.lifecycle.fuse_fold import WINDOWS_KEPT
 from csitrace.lifecycle.state import Call, Expansion, FuseState, Mark, SourceState, State, Use, Volume
@@ -45,10 +47,11 @@ def snapshot(state: State) -> Iterator[TraceEvent]:
 
 
 def _kernels(state: State) -> Iterator[Told]:
-    """First, so that a mount which we saw come is not taken for one that was there before us."""
-    for (witness, _), source in _sorted(state.sources.items()):
-        if witness is Witness.KERNEL:
-            yield _source(state, source)
+    """First, as they were when they told: a mount which we saw come is then not taken for one that was there before us."""
+    seen = {fact.node_name for fact in state.mounts.values() if fact.stamp is Stamp.OBSERVED}
+    for (witness, scope), source in _sorted(state.sources.items()):
+        if witness is Witness.KERNEL and scope in seen:
+            yield _source(state, replace(source, up=True, listed=True))
 
 
 def _objects(state: State) -> Iterator[Told]:
@@ -69,7 +72,9 @@ def _fuse(state: State) -> Iterator[Told]:
 
 def _connection(told: FuseState) -> Iterator[Told]:
     names = {"node_name": told.node_name, "connection": told.connection, "volume_id": told.volume_id}
-    if len(told.windows) == WINDOWS_KEPT and (rest := _rest(told)):  # counted before the windows that are kept
+    if len(told.windows) == WINDOWS_KEPT and (
+        rest := _rest(told)
+    ):  # counted before the windows that are kept
         yield FuseCounted(**names, ops=rest), told.first_op_at or told.windows[0].at, Stamp.ORIGIN  # type: ignore[arg-type]
     for window in told.windows:
         yield FuseCounted(**names, interval_ns=window.interval_ns, ops=window.ops), window.at, Stamp.ORIGIN  # type: ignore[arg-type]

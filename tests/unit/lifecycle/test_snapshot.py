@@ -38,7 +38,9 @@ def shown(state: State, now: int) -> list[object]:
     for key, volume in sorted(state.volumes.items()):
         for use in (*volume.uses, None):
             steps = (*ladder(state, volume, use), *way_back(state, volume, use))
-            rows.append((key, use and use.pod_uid, [(s.step_id, s.status, s.at, s.stamp, s.note) for s in steps]))
+            rows.append(
+                (key, use and use.pod_uid, [(s.step_id, s.status, s.at, s.stamp, s.note) for s in steps])
+            )
     rows.append([(key, source) for key, source in sorted(state.sources.items())])
     rows.append([(key, replace(told, samples=(), changed_seq=0)) for key, told in sorted(state.fuse.items())])
     listed = volume_rows(state, now)
@@ -66,7 +68,9 @@ def lives() -> dict[str, list[TraceEvent]]:
     counted = Story()
     straight_road(counted)
     for number in range(130):
-        ops = {"READ": OpCount(count=number, errors={"EIO": 1}, bytes=9, latency_ns_sum=5, buckets=(1, number))}
+        ops = {
+            "READ": OpCount(count=number, errors={"EIO": 1}, bytes=9, latency_ns_sum=5, buckets=(1, number))
+        }
         counted.tell(
             events.FuseCounted(node_name=story.NODE, connection=50, volume_id=story.HANDLE, interval_ns=SECOND, ops=ops)
         )  # fmt: skip
