@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, demo, get, rbac, watch
+from csitrace.cli import agent, demo, get, rbac, record, replay, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -43,6 +43,10 @@ COMMANDS: tuple[Command, ...] = (
         demo.configure,
         demo.run,
     ),
+    Command(
+        "record", "keep what a cluster tells in a file", record.DESCRIPTION, record.configure, record.run
+    ),
+    Command("replay", "show recordings again", replay.DESCRIPTION, replay.configure, replay.run),
     Command("rbac", "print the role that lets somebody watch", rbac.DESCRIPTION, rbac.configure, rbac.run),
     Command(
         "completion", "completion for a shell", completion.DESCRIPTION, completion.configure, completion.run

@@ -1,7 +1,7 @@
 """The recorder: what a session takes in is written to a file, by a thread of its own, so that no disk holds up a screen.
 
-Facts wait in a bounded queue. Where the disk is too slow for them, or full, they are let go and counted; once it takes some again,
-the recording says how many are missing, and tells all that is known by then anew.
+Facts wait in a bounded queue. Where the disk is too slow for them, or full, they are let go and counted; once it takes some
+again, the recording says how many are missing, and tells all that is known by then anew.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class RecorderStatus:
-    """How a recording fares. `events`, `bytes`: with the operating system, in all parts; `lost`: facts that were not written so far;
-    `trouble`: why facts are being lost now, in words, else ""."""
+    """How a recording fares. `events`, `bytes`: with the operating system, in all parts; `lost`: facts that were not written
+    so far; `trouble`: why facts are being lost now, in words, else ""."""
 
     path: Path
     recording: bool
@@ -206,7 +206,7 @@ class Recorder:
             self._lost = self._heard - writer.facts
 
     def _resume(self, writer: RotatingWriter) -> None:
-        """Once all is written that waited before facts were lost: say how many are missing, and tell anew what is known by now."""
+        """Once all is written that waited before facts were lost: say how many are missing, and tell anew what is known."""
         with self._wake:
             if self._queue:
                 return

@@ -72,7 +72,7 @@ def _told(volume: Volume, event: TraceEvent, body: VolumeRecalled) -> Volume:
     """The volume with what is told of it; of its uses, those of pods that are gone are told whole."""
     living = [use for use in volume.uses if use.ended_at is None]
     ended = [
-        Use(use.pod, use.volume_name, use.node_name, event.seq, _marks(use.seen, event), use.ended_at, event.seq)
+        Use(use.pod, use.volume_name, use.node_name, event.seq, _marks(use.seen, event.seq), use.ended_at, event.seq)
         for use in body.uses
         if use.pod is not None and use.ended_at is not None
     ]  # fmt: skip
@@ -84,7 +84,7 @@ def _told(volume: Volume, event: TraceEvent, body: VolumeRecalled) -> Volume:
         pv_gone_at=body.pv_gone_at,
         pv_kept=body.pv_kept,
         uses=(*living, *ended),
-        marks=_marks(body.seen, event),
+        marks=_marks(body.seen, event.seq),
         expansion=_expansion(body.expansion, event),
         first_seen_at=body.first_seen_at,
         changed_seq=event.seq,
@@ -101,18 +101,17 @@ def _as_told(use: Use, body: VolumeRecalled) -> Use:
     told: UseRecalled | None = next((told for told in body.uses if told.pod_uid == use.pod_uid), None)
     if told is None or told.ended_at is not None:
         return use
-    marks = Map({(s.step, s.witness): Mark(s.at, s.stamp, use.seq) for s in told.seen})
-    return replace(use, marks=marks)
+    return replace(use, marks=_marks(told.seen, use.seq))
 
 
-def _marks(seen: Iterable[StepSeen], event: TraceEvent) -> Map[tuple[str, Witness], Mark]:
-    return Map({(step.step, step.witness): Mark(step.at, step.stamp, event.seq) for step in seen})
+def _marks(seen: Iterable[StepSeen], seq: int) -> Map[tuple[str, Witness], Mark]:
+    return Map({(step.step, step.witness): Mark(step.at, step.stamp, seq) for step in seen})
 
 
 def _expansion(told: ExpansionRecalled | None, event: TraceEvent) -> Expansion | None:
     if told is None:
         return None
-    return Expansion(told.wanted, told.before, told.at, event.seq, _marks(told.seen, event))
+    return Expansion(told.wanted, told.before, told.at, event.seq, _marks(told.seen, event.seq))
 
 
 def _completed(state: State, event: TraceEvent, body: RecallCompleted) -> Folded:

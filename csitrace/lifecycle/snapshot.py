@@ -1,8 +1,9 @@
 """A state told as events: what a recording that begins in the middle begins with.
 
 Folded from nothing, they show the same rows and verdicts, and go on like the state itself. Objects, mounts, FUSE counts and calls
-are told as what they are, at their own times; what none of them tells any more (when a step was first seen done, whose object is gone) follows
-in bodies of its own. `seq` is 0: they have no place in the order of what was heard; whoever folds them gives them one.
+are told as what they are, at their own times; what none of them tells any more (when a step was first seen done, what an object
+was that is gone) follows in bodies of its own. `seq` is 0: they have no place in the order of what was heard; whoever folds them
+gives them one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,16 +42,16 @@ Told = tuple[Body, int, Stamp]
 
 def snapshot(state: State) -> Iterator[TraceEvent]:
     """The events, with `seq` 0, observed at the state's own time."""
-    parts = (_kernels(state), _objects(state), _mounts(state), _fuse(state), _calls(state), _sources(state), _volumes(state), _end(state))  # fmt: skip
-    for body, at, stamp in chain.from_iterable(parts):
+    tellers = (_kernels, _objects, _mounts, _fuse, _calls, _sources, _volumes, _end)
+    for body, at, stamp in chain.from_iterable(tell(state) for tell in tellers):
         yield TraceEvent(seq=0, observed_at=state.at, occurred_at=at, stamp=stamp, body=body)
 
 
 def _kernels(state: State) -> Iterator[Told]:
     """First, as they were when they told: a mount which we saw come is then not taken for one that was there before us."""
     seen = {fact.node_name for fact in state.mounts.values() if fact.stamp is Stamp.OBSERVED}
-    for (witness, scope), source in _sorted(state.sources.items()):
-        if witness is Witness.KERNEL and scope in seen:
+    for source in _sorted(state.sources.values()):
+        if source.witness is Witness.KERNEL and source.scope in seen:
             yield _source(state, replace(source, up=True, listed=True))
 
 
@@ -169,7 +170,7 @@ def _full_method(method: str) -> str:
 
 def _sources(state: State) -> Iterator[Told]:
     """Once all they told is told again: when each was last heard is what it was."""
-    for _, source in _sorted(state.sources.items()):
+    for source in _sorted(state.sources.values()):
         yield _source(state, source)
 
 
@@ -180,13 +181,14 @@ def _source(state: State, source: SourceState) -> Told:
     )
     body = SourceRecalled(
         witness=source.witness, scope=source.scope, up=source.up, since=source.since, last_at=source.last_at,
-        reason=source.reason, denied=source.denied, detail=source.detail, listed=source.listed, gaps=source.gaps, controls=controls,
+        reason=source.reason, denied=source.denied, detail=source.detail, listed=source.listed, gaps=source.gaps,
+        controls=controls,
     )  # fmt: skip
     return body, source.since, Stamp.INFERRED
 
 
-def _sorted(items: Iterable[tuple[tuple[Witness, str], SourceState]]) -> list[tuple[tuple[Witness, str], SourceState]]:  # fmt: skip
-    return sorted(items, key=lambda item: item[0])
+def _sorted(sources: Iterable[SourceState]) -> list[SourceState]:
+    return sorted(sources, key=lambda source: (source.witness, source.scope))
 
 
 def _volumes(state: State) -> Iterator[Told]:

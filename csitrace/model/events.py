@@ -263,8 +263,8 @@ class VolumeRecalled(_Body, frozen=True, kw_only=True):
 
 
 class SourceRecalled(_Body, frozen=True, kw_only=True):
-    """How a source was heard, likewise. `since`: up or down; `last_at`: its last fact; `listed`: absence means absence; `gaps`: how
-    often continuity was lost; `controls`: a driver's feed that has told calls of the Controller service."""
+    """How a source was heard, likewise. `since`: up or down; `last_at`: its last fact; `listed`: absence means absence; `gaps`:
+    how often continuity was lost; `controls`: a driver's feed that has told calls of the Controller service."""
 
     witness: Witness
     scope: str

@@ -62,7 +62,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Index(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What an index frame says of the data frame behind it. `size`, `raw`: its bytes, compressed and not; times are `observed_at`.
+    """What an index frame says of the data frame behind it. `size`, `raw`: its bytes, compressed and not; times: `observed_at`.
 
     In a snapshot's block the seqs are those of the last fact before it.
     """

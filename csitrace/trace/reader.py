@@ -1,6 +1,6 @@
-"""Reading a trace file, whatever happened to it: what is whole is read, what is not is noted, and nothing but `TraceError` is raised.
+"""Reading a trace file, whatever happened to it: what is whole is read, what is not is noted.
 
-Memory is bounded by one block (`format.MAX_BLOCK`), whatever the bytes ask for.
+Nothing but `TraceError` is raised, on any bytes. Memory is bounded by one block (`format.MAX_BLOCK`), whatever the bytes ask for.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO, cast
 
 import msgspec
 import zstandard
@@ -47,7 +48,7 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, O
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What the indexes tell of a file: how many facts, in which places and times. Blocks that have lost their index are not in it."""
+    """What the indexes tell of a file: how many facts, in which places and times. Blocks without an index are not in it."""
 
     count: int
     first_seq: int
@@ -59,10 +60,10 @@ class Extent:
 class TraceReader:
     """One file. `notes`: what could not be read, and where; it grows while events are read. A context manager."""
 
-    def __init__(self, source: Bytes, name: str) -> None:
+    def __init__(self, source: Bytes, name: str, notes: list[str] | None = None) -> None:
         """Raises `TraceError`: it is no trace, or one of a newer major version."""
         self.name = name
-        self.notes: list[str] = []
+        self.notes: list[str] = notes if notes is not None else []
         self._source = source
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
         self._seeking: list[tuple[int, int, int]] | None = None
@@ -70,8 +71,8 @@ class TraceReader:
         self.header = self._read_header()
 
     @classmethod
-    def open(cls, path: Path) -> "TraceReader":
-        """Raises `TraceError` where there is no such file, it may not be read, or is no trace."""
+    def open(cls, path: Path, notes: list[str] | None = None) -> "TraceReader":
+        """`notes`: where to note what cannot be read. Raises `TraceError`: no such file, it may not be read, or is no trace."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
@@ -79,7 +80,7 @@ class TraceReader:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise TraceError(f"{path} is no regular file: name a recording")
-            return cls(FileBytes(descriptor), str(path))
+            return cls(FileBytes(descriptor), str(path), notes)
         except BaseException:
             os.close(descriptor)
             raise
@@ -97,7 +98,9 @@ class TraceReader:
     def __enter__(self) -> "TraceReader":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def events(self, first: int = 0, *, since: int = 0) -> Iterator[TraceEvent]:
@@ -241,7 +244,9 @@ class TraceReader:
             self._note_block(frame, str(error).removeprefix("decompression error: "))
 
     def _streamed(self, frame: Frame) -> Iterator[bytes]:
-        stream = self._decompressor.stream_reader(_Window(self._source, frame.start, frame.end))
+        stream = self._decompressor.stream_reader(
+            cast(IO[bytes], _Window(self._source, frame.start, frame.end))
+        )
         left, rest = MAX_BLOCK + _EXPANSION * (frame.end - frame.start), b""
         try:
             while chunk := stream.read(_READ):

@@ -67,8 +67,8 @@ def new_header(title: str, created_at: int, first_seq: int, recording: str = "",
 
 
 class TraceWriter:
-    """Appends to one file. Not shared between threads. What `OSError` it raises leaves the file as it was before the block, which is
-    lost. `events`: written to the operating system; `facts`: those of them that are no snapshot's."""
+    """Appends to one file. Not shared between threads. What `OSError` it raises leaves the file as it was before the block, which
+    is lost. `events`: written to the operating system; `facts`: those of them that are no snapshot's."""
 
     def __init__(self, path: Path, header: Header, *, overwrite: bool = False) -> None:
         self.path = path
@@ -148,7 +148,9 @@ class TraceWriter:
         self.events += len(pending)
         self.facts += 0 if flags & SNAPSHOT_BLOCK else len(pending)
 
-    def _append(self, lines: list[bytes], flags: int, count: int, seqs: tuple[int, int], times: tuple[int, int]) -> None:  # fmt: skip
+    def _append(
+        self, lines: list[bytes], flags: int, count: int, seqs: tuple[int, int], times: tuple[int, int]
+    ) -> None:
         raw = b"\n".join(lines)
         data = self._compressor.compress(raw)
         index = Index(

@@ -79,9 +79,8 @@ def lives() -> dict[str, list[TraceEvent]]:
     found = Story().find(story.claim("Bound", story.PV_NAME)).find(story.pv()).find(story.pod(story.NODE))
     found.find(story.attachment(attached=True, finalizer=True)).hear_everyone()
     found.rpc("NodeStageVolume", 14, "later", staging_target_path=story.STAGING)
-    return {
-        "road": told.events, "fleet": small.events, "restarted": restarted.events, "counted": counted.events, "found": found.events,
-    }  # fmt: skip
+    stories = {"road": told, "fleet": small, "restarted": restarted, "counted": counted, "found": found}
+    return {name: each.events for name, each in stories.items()}
 
 
 LIVES = lives()
