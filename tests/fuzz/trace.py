@@ -102,9 +102,13 @@ def fuzz(strings: int, number: int = 1) -> Counter[str]:
         content = mutate(chance, seed)
         try:
             reader = TraceReader.of(content)
-            read = sum(1 for _ in reader.events(chance.choice((0, 0, 0, 5)), since=chance.choice((0, 0, 0, 7))))
+            read = sum(
+                1 for _ in reader.events(chance.choice((0, 0, 0, 5)), since=chance.choice((0, 0, 0, 7)))
+            )
             reader.extent()
-            fared["read whole" if not reader.notes else "read in part" if read else "nothing whole in it"] += 1
+            fared[
+                "read whole" if not reader.notes else "read in part" if read else "nothing whole in it"
+            ] += 1
         except TraceError:
             fared["refused"] += 1
         except BaseException:
@@ -125,7 +129,9 @@ def main() -> None:
     took = time.perf_counter() - started
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     told = ", ".join(f"{count:,} {what}" for what, count in fared.most_common())
-    print(f"{arguments.strings:,} strings in {took:.0f} s: {told}; no other error; memory grew by {grown / 1024:.1f} MiB")
+    print(
+        f"{arguments.strings:,} strings in {took:.0f} s: {told}; no other error; memory grew by {grown / 1024:.1f} MiB"
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ ROAD = road()
 BLOCK = 7
 
 
-def written(directory: Path, events: Sequence[TraceEvent], block: int = BLOCK, name: str = "x.csitrace") -> bytes:
+def written(
+    directory: Path, events: Sequence[TraceEvent], block: int = BLOCK, name: str = "x.csitrace"
+) -> bytes:
     """The bytes of a file with these events, some to a block."""
     path = directory / name
     path.unlink(missing_ok=True)
@@ -61,7 +63,9 @@ def read(content: bytes) -> tuple[list[TraceEvent], list[str]]:
 
 @given(events=EVENTS)
 @settings(max_examples=100, deadline=None)
-def test_any_events_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, events: list[TraceEvent]) -> None:
+def test_any_events_come_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, events: list[TraceEvent]
+) -> None:
     """Every body, every text, every number: what is read equals what was written."""
     assert read(written(tmp_path_factory.mktemp("any"), events)) == (events, [])
 
@@ -145,7 +149,9 @@ def test_seeking_reads_from_a_seq_or_a_time_on(trace: bytes) -> None:
     assert (extent.first_at, extent.last_at) == (ROAD[0].observed_at, ROAD[-1].observed_at)
 
 
-def block(raw: bytes, *, flags: int = 0, major: int = 1, size: int | None = None, claimed: int | None = None) -> bytes:
+def block(
+    raw: bytes, *, flags: int = 0, major: int = 1, size: int | None = None, claimed: int | None = None
+) -> bytes:
     data = zstandard.ZstdCompressor(write_checksum=True).compress(raw)
     index = Index(
         flags=flags, count=1, size=size if size is not None else len(data), raw=claimed if claimed is not None else len(raw),
@@ -156,7 +162,9 @@ def block(raw: bytes, *, flags: int = 0, major: int = 1, size: int | None = None
 
 def header(version: tuple[int, int] = (1, 0), major: int = 1) -> bytes:
     told = Header(format="csitrace", version=version)
-    return block(trace_format.header_encoder.encode(told) + b"\n", flags=trace_format.HEADER_BLOCK, major=major)
+    return block(
+        trace_format.header_encoder.encode(told) + b"\n", flags=trace_format.HEADER_BLOCK, major=major
+    )
 
 
 def test_what_a_later_version_adds_is_skipped_and_counted() -> None:
@@ -204,7 +212,12 @@ def test_bombs_do_not_go_off() -> None:
         compression_params=zstandard.ZstdCompressionParameters(window_log=27)
     ).compressobj()
     wide = window.compress(os.urandom(1000) * 200_000) + window.flush()
-    nested = b'{"seq":1,"observed_at":5,"occurred_at":5,"body":{"type":"X","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
+    nested = (
+        b'{"seq":1,"observed_at":5,"occurred_at":5,"body":{"type":"X","a":'
+        + b"[" * 100_000
+        + b"]" * 100_000
+        + b"}}"
+    )
     fine = block(b'{"seq":1,"observed_at":5,"occurred_at":5,"body":{"type":"Marked","text":"m"}}\n')
     huge_foreign = struct.pack("<II", 0x184D2A50, 0xFFFFFFF0)
     for bomb in (
