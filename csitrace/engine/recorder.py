@@ -160,6 +160,7 @@ class Recorder:
     def _write_all(self, writer: RotatingWriter) -> None:
         """Until it is ended and nothing waits any more."""
         opened = 0.0  # since when facts wait to share a block
+        state: State | None = None  # after the last fact that was written
         while True:
             work, ending = self._take(writer, opened)
             try:
@@ -168,9 +169,9 @@ class Recorder:
                     writer.write(events)
                 if writer.waiting and (ending or time.monotonic() - opened >= BLOCK_SECONDS):
                     writer.flush()
+                state = work[-1][1] if work else state
                 now = self._session.clock()
-                if work and writer.is_due(now):
-                    state = work[-1][1]
+                if state is not None and writer.is_due(now):
                     writer.rotate(now, state.seq + 1, snapshot(state))
             except (OSError, TraceError) as error:
                 self._fail(writer, error)
@@ -204,6 +205,7 @@ class Recorder:
             self._queued = 0
             self._trouble = told
             self._lost = self._heard - writer.facts
+        self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _resume(self, writer: RotatingWriter) -> None:
         """Once all is written that waited before facts were lost: say how many are missing, and tell anew what is known."""
@@ -214,7 +216,6 @@ class Recorder:
             missing = self._heard - writer.facts - writer.waiting - self._told
             if time.monotonic() < self._retry_at and not self._ending:
                 return
-            self._retry_at = time.monotonic() + RETRY_SECONDS
             self._trouble = ""
         body = RecordingGap(reason=reason, lost=missing, retold=True)
         gap = TraceEvent(seq=0, observed_at=state.at, occurred_at=state.at, body=body)

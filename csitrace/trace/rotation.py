@@ -39,6 +39,7 @@ class RotatingWriter:
         self._former: deque[tuple[Path, int]] = deque()  # (file, bytes), oldest first
         self._gone = (0, 0)  # events and bytes of former parts
         self._facts_gone = 0
+        self._snapshot_bytes = 0
         self._part = TraceWriter(path, new_header(title, created_at, first_seq), overwrite=overwrite)
 
     @property
@@ -74,9 +75,14 @@ class RotatingWriter:
         self._part.close()
 
     def is_due(self, now: int) -> bool:
-        """Whether a part has reached its bound. `now`: by the clock that `created_at` was read from."""
+        """Whether a part has reached its bound. `now`: by the clock that `created_at` was read from.
+
+        One that has nothing but what was known before it, or by size not as much again, has not.
+        """
         at, age = self._bounds.rotates_at, self._bounds.part_age_ns
-        return bool(at and self._part.bytes >= at) or bool(age and now - self._part.header.created_at >= age)
+        is_large = bool(at) and self._part.bytes >= max(at, 2 * self._snapshot_bytes)
+        is_old = bool(age) and now - self._part.header.created_at >= age
+        return bool(self._part.facts) and (is_large or is_old)
 
     def rotate(self, now: int, first_seq: int, known: Iterable[TraceEvent]) -> None:
         """Begin a new part: with what is known, before the fact `first_seq`. The oldest parts go where all would be too large."""
@@ -96,6 +102,7 @@ class RotatingWriter:
         self.parts += 1
         self._let_go()
         self._part.write_snapshot(known)
+        self._snapshot_bytes = self._part.bytes
 
     def _let_go(self) -> None:
         bound = self._bounds.total_bytes

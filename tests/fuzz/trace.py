@@ -1,7 +1,7 @@
 """Random and mutated byte strings at the reader of trace files: `python -m tests.fuzz.trace --strings 1000000`.
 
-Every string must be read to its end, or refused with `TraceError`; nothing else may be raised. Prints how many were, how long it took,
-and how much memory the process has come to use meanwhile.
+Every string must be read to its end, or refused with `TraceError`; nothing else may be raised. Prints how many were, how long it
+took, and how much memory the process has come to use meanwhile.
 """
 
 import argparse
