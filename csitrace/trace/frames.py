@@ -6,6 +6,7 @@ either; all of it without decompressing, and in memory and steps that the file's
 
 import os
 import struct
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,10 +39,11 @@ class Bytes(Protocol):
 
 
 class FileBytes:
-    """An open file; its size is what it was when it was opened."""
+    """An open file; its size is what it was when it was opened. Closed when it is forgotten, at the latest."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self.close = weakref.finalize(self, os.close, descriptor)
         self.size = os.fstat(descriptor).st_size
         self._at, self._cached = 0, b""
 

@@ -77,12 +77,13 @@ class TraceReader:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             raise TraceError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+        source = FileBytes(descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise TraceError(f"{path} is no regular file: name a recording")
-            return cls(FileBytes(descriptor), str(path), notes)
+            return cls(source, str(path), notes)
         except BaseException:
-            os.close(descriptor)
+            source.close()
             raise
 
     @classmethod
@@ -91,9 +92,8 @@ class TraceReader:
         return cls(MemoryBytes(content), name)
 
     def close(self) -> None:
-        if isinstance(self._source, FileBytes) and self._source.descriptor >= 0:
-            os.close(self._source.descriptor)
-            self._source.descriptor = -1
+        if isinstance(self._source, FileBytes):
+            self._source.close()
 
     def __enter__(self) -> "TraceReader":
         return self
