@@ -9,7 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, assert_, demo, diff, explain, export, get, import_, rbac, stats, wait, watch
+from csitrace.cli import (
+    agent,
+    assert_,
+    demo,
+    diff,
+    explain,
+    export,
+    get,
+    import_,
+    rbac,
+    record,
+    replay,
+    stats,
+    wait,
+    watch,
+)
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -33,8 +48,6 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("watch", "follow the volumes of a cluster, live", watch.DESCRIPTION, watch.configure, watch.run),
     Command("get", "list the volumes of a cluster, once", get.DESCRIPTION, get.configure, get.run),
-    Command("stats", "how long spans and steps took", stats.DESCRIPTION, stats.configure, stats.run),
-    Command("diff", "what differs between two recordings", diff.DESCRIPTION, diff.configure, diff.run),
     Command(
         "explain",
         "why volumes stand where they stand, one page each",
@@ -43,6 +56,26 @@ COMMANDS: tuple[Command, ...] = (
         explain.run,
     ),
     Command("wait", "until volumes are where they are to be", wait.DESCRIPTION, wait.configure, wait.run),
+    Command(
+        "record", "keep what a cluster tells in a file", record.DESCRIPTION, record.configure, record.run
+    ),
+    Command("replay", "show recordings again", replay.DESCRIPTION, replay.configure, replay.run),
+    Command(
+        "import",
+        "make a trace of dumps, logs and audit logs",
+        import_.DESCRIPTION,
+        import_.configure,
+        import_.run,
+    ),
+    Command(
+        "export",
+        "write a recording in the formats of other tools",
+        export.DESCRIPTION,
+        export.configure,
+        export.run,
+    ),
+    Command("stats", "how long spans and steps took", stats.DESCRIPTION, stats.configure, stats.run),
+    Command("diff", "what differs between two recordings", diff.DESCRIPTION, diff.configure, diff.run),
     Command(
         "assert",
         "whether a recording fulfils what it is to",
@@ -59,20 +92,6 @@ COMMANDS: tuple[Command, ...] = (
         demo.DESCRIPTION,
         demo.configure,
         demo.run,
-    ),
-    Command(
-        "import",
-        "make a trace of dumps, logs and audit logs",
-        import_.DESCRIPTION,
-        import_.configure,
-        import_.run,
-    ),
-    Command(
-        "export",
-        "write a recording in the formats of other tools",
-        export.DESCRIPTION,
-        export.configure,
-        export.run,
     ),
     Command("rbac", "print the role that lets somebody watch", rbac.DESCRIPTION, rbac.configure, rbac.run),
     Command(

@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+from pathlib import Path
 
 from csitrace.cli.flags import SHOWN, add_hearing_flags, add_output_flag
 from csitrace.cli.hearing import hear
+from csitrace.cli.recording import add_recording_flags, bounds, leave_on_termination, recorded
 from csitrace.cli.showing import show
 
 DESCRIPTION = (
@@ -16,6 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     add_hearing_flags(parser)
     add_output_flag(parser, SHOWN, "default: screen on a terminal, else lines")
+    parser.add_argument("--record", default="", metavar="FILE", help="and keep what is heard in a file")
+    add_recording_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,5 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _watch(arguments: argparse.Namespace) -> int:
+    limits = bounds(arguments)
     heard = await hear(arguments)
-    return await show(heard.session, heard.sources, arguments.output, heard.wanted)
+    if not arguments.record:
+        return await show(heard.session, heard.sources, arguments.output, heard.wanted)
+    leave_on_termination()
+    async with recorded(heard.session, Path(arguments.record), limits, overwrite=arguments.overwrite):
+        return await show(heard.session, heard.sources, arguments.output, heard.wanted)

@@ -1,7 +1,7 @@
 """The session: a history and a playhead. Live, the playhead follows the tail; paused or replayed, it is where it was put."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from csitrace.engine.clock import Clock, session_clock
@@ -16,6 +16,10 @@ MAX_SKEW_NS = 5 * MINUTE
 """An origin's time this far in our future comes from a wrong clock, and is not taken over."""
 
 
+Hearer = Callable[[Sequence[TraceEvent], State], None]
+"""Who is told of recorded events, and of the state after them. It must not take long."""
+
+
 class Session:
     """The only mutable object between sources and views. `title` names what is watched (a context, a file, "demo")."""
 
@@ -26,6 +30,7 @@ class Session:
         self.following = True
         self._position = 0
         self._listeners: list[Callable[[], None]] = []
+        self._hearers: list[Hearer] = []
         self._scheduled = False
 
     @property
@@ -61,9 +66,18 @@ class Session:
 
     def take(self, observations: Iterable[Observation]) -> None:
         """Stamp facts with the next `seq`s and our time, and fold them. What has a place in the history is a recorded event."""
+        taken = []
         for observation in observations:
-            self.history.append(self._stamped(observation))
+            taken.append(self._stamped(observation))
+            self.history.append(taken[-1])
+        for hear in list(self._hearers):
+            hear(taken, self.history.tail)
         self._changed()
+
+    def on_events(self, hear: Hearer) -> Callable[[], None]:
+        """Call `hear` with all events that are taken in, and the state after them, at once; the answer unsubscribes it."""
+        self._hearers.append(hear)
+        return lambda: self._hearers.remove(hear) if hear in self._hearers else None
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after changes, once per turn of the event loop at most; the answer unsubscribes it."""

@@ -17,12 +17,17 @@ from csitrace.model.events import (
     ObjectDeleted,
     ObjectListed,
     ObjectModified,
+    RecallCompleted,
+    RecordingGap,
     RpcFinished,
     RpcStarted,
     SourceDown,
     SourceGap,
+    SourceRecalled,
     SourceUp,
     TraceEvent,
+    Unrecognised,
+    VolumeRecalled,
     Witness,
 )
 from csitrace.model.kubernetes import (
@@ -73,7 +78,9 @@ def concerns(state: State, volume: Volume, event: TraceEvent) -> bool:
                 and fact.mount.minor == seen.connection
                 for fact in volume.mounts
             )
-        case Marked():
+        case VolumeRecalled(key=key):
+            return key == volume.key
+        case Marked() | RecordingGap():
             return True
     return False
 
@@ -207,4 +214,15 @@ _WORDS: dict[type, Callable[[Any], Fact]] = {
         f"{body.scope}: {body.lost if body.lost is not None else 'some'} facts lost: {body.reason}",
     ),
     Marked: lambda body: (None, f"mark: {body.text}"),
+    RecordingGap: lambda body: (
+        None,
+        f"{body.lost if body.lost is not None else 'some'} facts are missing from the recording: {body.reason}",
+    ),
+    VolumeRecalled: lambda body: (None, f"known before the recording: {body.key}"),
+    SourceRecalled: lambda body: (
+        body.witness,
+        f"{body.scope} {'was heard' if body.up else f'was silent: {body.reason}'} before the recording",
+    ),
+    RecallCompleted: lambda body: (None, "the recording begins: all that was known is told"),
+    Unrecognised: lambda body: (None, f"of an unknown kind: {body.told.get('type', '?')}"),
 }

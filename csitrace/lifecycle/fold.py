@@ -16,6 +16,7 @@ from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted, fuse_unmounted
 from csitrace.lifecycle.left_out import reason_of
 from csitrace.lifecycle.machine import check_call
 from csitrace.lifecycle.paths import StagingPath, parse_path
+from csitrace.lifecycle.recall import RECALL
 from csitrace.lifecycle.retention import hand_over, keep_calls, note_gone
 from csitrace.lifecycle.sources_fold import fold_source, with_feed
 from csitrace.lifecycle.state import Anomaly, Call, MountFact, State, Volume
@@ -38,6 +39,7 @@ from csitrace.model.events import (
     SourceUp,
     Stamp,
     TraceEvent,
+    VolumeRecalled,
     Witness,
 )
 from csitrace.model.kubernetes import KubernetesObject, Node, PersistentVolume, StorageClass
@@ -61,6 +63,8 @@ def fold(state: State, event: TraceEvent) -> State:
             events_skipped=state.events_skipped + 1,
         )
     state, keys = handler(state, event, event.body)
+    if isinstance(event.body, VolumeRecalled):  # it is told as it was: nothing is to be concluded anew
+        return replace(state, seq=event.seq, at=event.observed_at, changed_keys=tuple(keys))
     keys = tuple(sorted(keys))
     state = replace(state, seq=event.seq, at=event.observed_at, changed_keys=keys)
     for key in keys:
@@ -263,7 +267,7 @@ def _mount_appeared(state: State, event: TraceEvent, body: MountAppeared) -> Fol
         body.mount,
         path.role,
         event.occurred_at,
-        Stamp.OBSERVED if listed else Stamp.INFERRED,
+        Stamp.OBSERVED if listed and event.stamp is not Stamp.INFERRED else Stamp.INFERRED,
         event.seq,
         "" if isinstance(path, StagingPath) else path.pod_uid,
     )
@@ -402,4 +406,5 @@ _HANDLERS: dict[type, Callable[[State, TraceEvent, Any], Folded]] = {
     SourceDown: _source,
     SourceGap: _source,
     Marked: _marked,
+    **RECALL,
 }

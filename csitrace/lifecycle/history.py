@@ -83,6 +83,10 @@ class History:
         for offset in range(start, min(last - self._first_event_seq() + 1, len(self._events))):
             yield self._events[offset]
 
+    def kept(self) -> list[TraceEvent]:
+        """All events that are kept, in order: a copy, at once, for who reads them elsewhere."""
+        return list(self._events)
+
     def change_after(self, seq: int, key: str = "") -> int | None:
         """The position of the next change of step, of one volume or of any; None where there is none."""
         return next((at for at, who in self._changes if at > seq and key in ("", who)), None)

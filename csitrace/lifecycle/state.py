@@ -284,3 +284,4 @@ class State(msgspec.Struct, frozen=True):
     changed_keys: tuple[str, ...] = ()  # volumes that the last event may have changed
     anomalies: tuple[Anomaly, ...] = ()  # bounded, oldest first
     events_skipped: int = 0
+    events_lost: int = 0  # facts that were heard, and are missing from the recording this was read from

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from csitrace.model.fuse import DaemonStatus, OpCount
-from csitrace.model.kubernetes import KubernetesObject
+from csitrace.model.kubernetes import KubernetesObject, PersistentVolume, PersistentVolumeClaim, Pod
 from csitrace.model.mounts import Mount
 
 ALL_NODES = "*"
@@ -197,6 +197,111 @@ class Marked(_Body, frozen=True, kw_only=True):
     text: str
 
 
+class RecordingGap(_Body, frozen=True, kw_only=True):
+    """Facts that were heard are missing here from the recording. `lost`: how many, None where nobody can tell.
+
+    `retold`: what follows tells all that was known after them (`snapshot`), so nothing that was known before counts any more.
+    """
+
+    reason: str
+    lost: int | None = None
+    retold: bool = False
+
+
+class StepSeen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When a witness first showed a step as done; `at` None: it was so before anyone looked, and no field tells since when."""
+
+    step: str
+    witness: Witness
+    at: int | None = None
+    stamp: Stamp = Stamp.OBSERVED
+
+
+class UseRecalled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One pod's use of a volume. `pod`: its last version, where the pod is gone (`ended_at`)."""
+
+    pod_uid: str
+    volume_name: str = ""
+    node_name: str = ""
+    pod: Pod | None = None
+    ended_at: int | None = None
+    seen: tuple[StepSeen, ...] = ()
+
+
+class ExpansionRecalled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request for more room, sizes as the API spells them; `at` None where it was asked before anyone looked."""
+
+    wanted: str
+    before: str
+    at: int | None = None
+    seen: tuple[StepSeen, ...] = ()
+
+
+class VolumeRecalled(_Body, frozen=True, kw_only=True):
+    """What had been seen of a volume that no object, mount or call tells any more; told where a recording begins in the middle of
+    what was heard, after all of these.
+
+    `subjects`: what drivers' calls about it were about (`driver/volume id`, `driver/name:…`); `known_by`: those of them that are
+    this volume's now. `claim`, `pv`: their last versions, where they are gone or no longer its own.
+    """
+
+    key: str
+    driver: str = ""
+    volume_id: str = ""
+    subjects: tuple[str, ...] = ()
+    known_by: tuple[str, ...] = ()
+    claim: PersistentVolumeClaim | None = None
+    claim_gone_at: int | None = None
+    pv: PersistentVolume | None = None
+    pv_gone_at: int | None = None
+    pv_kept: bool = False
+    uses: tuple[UseRecalled, ...] = ()
+    seen: tuple[StepSeen, ...] = ()
+    expansion: ExpansionRecalled | None = None
+    first_seen_at: int = 0
+    gone_at: int | None = None
+
+
+class SourceRecalled(_Body, frozen=True, kw_only=True):
+    """How a source was heard, likewise. `since`: up or down; `last_at`: its last fact; `listed`: absence means absence; `gaps`:
+    how often continuity was lost; `controls`: a driver's feed that has told calls of the Controller service."""
+
+    witness: Witness
+    scope: str
+    up: bool
+    since: int
+    last_at: int
+    reason: str = ""
+    denied: bool = False
+    detail: str = ""
+    listed: bool = False
+    gaps: int = 0
+    controls: bool = False
+
+
+class AnomalyRecalled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step the CSI specification does not allow. `subject`: the volume as its driver knows it."""
+
+    at: int
+    subject: str
+    text: str
+
+
+class RecallCompleted(_Body, frozen=True, kw_only=True):
+    """All that was known is told: from here on facts are new. `gone`: keys of the volumes that are gone, oldest first."""
+
+    gone: tuple[str, ...] = ()
+    anomalies: tuple[AnomalyRecalled, ...] = ()
+    events_skipped: int = 0
+    events_lost: int = 0
+
+
+class Unrecognised(_Body, frozen=True, kw_only=True):
+    """A recorded fact of a kind that this version does not know: skipped and counted. `told`: its body, as it was recorded."""
+
+    told: dict[str, Any] = {}
+
+
 Body = (
     ObjectListed
     | ObjectAdded
@@ -214,6 +319,11 @@ Body = (
     | SourceDown
     | SourceGap
     | Marked
+    | RecordingGap
+    | VolumeRecalled
+    | SourceRecalled
+    | RecallCompleted
+    | Unrecognised
 )
 
 

@@ -93,7 +93,8 @@ class Printer:
         state, now = self._session.state, self._session.now
         if complaining:
             self._print_silence(silences(state))
-        for change in self._follower.update(self._rows.rows(state, now), now):
+        found = self._follower.update(self._rows.rows(state, now), now)
+        for change in sorted(found, key=lambda change: (change.row.display_name, change.row.key)):
             self._write(self._line(change, now))
 
     def _print_silence(self, silent: dict[str, Silence]) -> None:
