@@ -5,7 +5,6 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,28 +164,14 @@ def _trace(recording: "Recording", output: str, wanted: str, key: bytes) -> int:
         raise UsageError("--to trace keeps every event: it takes neither objects nor --filter nor -n")
     if output == "-":
         raise UsageError("--to trace needs a file: name it with -o")
-    from csitrace.trace.writer import (  # type: ignore[import-not-found,unused-ignore]
-        TraceWriter,
-        new_header,
-    )
+    from csitrace.trace.writer import write_trace
 
     events: Iterable[TraceEvent] = recording.events
     title = recording.title
     if key:
         told, redaction = _redacted(recording, key)
         events, title = map(redaction.event, told), NAMELESS
-    rest = iter(events)
-    first = next(rest, None)
-    if first is None:
-        raise TraceError(f"{recording.title} holds no event")
-    writer = TraceWriter(Path(output), new_header(title, first.observed_at, first.seq))
-    try:
-        writer.write(chain((first,), rest))
-        writer.flush()
-    except OSError as error:
-        raise TraceError(f"cannot write {output}: {error.strerror}; name another file with -o") from error
-    finally:
-        writer.close()
+    write_trace(Path(output), title, events)
     for note in recording.notes:
         print(note, file=sys.stderr)
     return 0

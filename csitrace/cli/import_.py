@@ -35,10 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from csitrace.sources.imports.forms import Hints
     from csitrace.sources.imports.importing import open_import
-    from csitrace.trace.writer import (  # type: ignore[import-not-found,unused-ignore]
-        TraceWriter,
-        new_header,
-    )
+    from csitrace.trace.writer import write_trace
 
     if arguments.output in arguments.paths:
         raise UsageError(f"{arguments.output} is what is to be imported: name another file with -o")
@@ -46,18 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
     recording = open_import(arguments.paths, form=arguments.form, hints=hints)
     for note in recording.notes:
         print(note, file=sys.stderr)
-    events = iter(recording.events)
-    first = next(events, None)
-    header = new_header(recording.title, first.observed_at if first is not None else 0, 1)
-    writer = TraceWriter(arguments.output, header, overwrite=arguments.overwrite)
-    try:
-        if first is not None:
-            writer.write([first])
-        writer.write(events)
-        writer.flush()
-    except OSError as error:
-        raise UsageError(f"{arguments.output}: {error.strerror or error}") from error
-    finally:
-        writer.close()
-    print(f"{arguments.output}: {writer.events} events", file=sys.stderr)
+    count = write_trace(arguments.output, recording.title, recording.events, overwrite=arguments.overwrite)
+    print(f"{arguments.output}: {count} events", file=sys.stderr)
     return 0

@@ -21,23 +21,37 @@ class Recording:
 
 
 def open_recording(paths: Sequence[Path]) -> Recording:
-    """One recording of one or several files or directories. Raises `TraceError` when none of it can be read."""
+    """One recording of one or several files or directories: of traces, or else of what can be imported.
+
+    Raises `TraceError` when none of it can be read, or when it is some of both.
+    """
+    if not paths:
+        raise TraceError("no recording is named: name a file")
+    traces = [found for path in paths if (found := _traces(path))]
+    if not traces:
+        from csitrace.sources.imports.importing import open_import
+
+        return open_import(paths)
+    if len(traces) < len(paths):
+        other = next(path for path in paths if not _traces(path))
+        raise TraceError(f"{other} is no trace, and others are: make one of it first, with import")
     from csitrace.sources.traces import open_traces
 
-    return open_traces(_files(paths))
+    return open_traces(list(dict.fromkeys(path for found in traces for path in found)))
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and the traces in the directories. Raises `TraceError` for a directory without any."""
-    found: dict[Path, None] = {}
-    for path in paths:
-        if not path.is_dir():
-            found[path] = None
-            continue
-        inside = sorted(path.glob(f"*{SUFFIX}"))
-        if not inside:
-            raise TraceError(f"{path}: no *{SUFFIX} in it: name a recording")
-        found.update(dict.fromkeys(inside))
-    if not found:
-        raise TraceError("no recording is named: name a file")
-    return list(found)
+def _traces(path: Path) -> list[Path]:
+    """The trace that a file is, or those in a directory; none where there is anything else. A file that is named as a trace is read
+    as one: the reader says what is wrong with it. Raises `TraceError` where it cannot be looked at."""
+    from csitrace.trace.format import DATA_MAGIC_BYTES, INDEX_MAGIC_BYTES
+
+    try:
+        if path.is_dir():
+            return sorted(path.glob(f"*{SUFFIX}"))
+        if path.suffix == SUFFIX:
+            return [path]
+        with path.open("rb") as file:
+            begins = file.read(len(INDEX_MAGIC_BYTES))
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror or error}") from None
+    return [path] if begins in (INDEX_MAGIC_BYTES, DATA_MAGIC_BYTES) else []

@@ -7,6 +7,7 @@ that it outlives the process.
 import os
 import stat
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import zstandard
@@ -64,6 +65,25 @@ def new_header(title: str, created_at: int, first_seq: int, recording: str = "",
         format=FORMAT, version=(MAJOR, MINOR), writer=f"csitrace {__version__}", title=title, created_at=created_at,
         recording=recording or os.urandom(8).hex(), part=part, first_seq=first_seq,
     )  # fmt: skip
+
+
+def write_trace(path: Path, title: str, events: Iterable[TraceEvent], *, overwrite: bool = False) -> int:
+    """A whole recording as one file; the answer is how many events it has. Raises `TraceError`."""
+    rest = iter(events)
+    first = next(rest, None)
+    if first is None:
+        raise TraceError(f"{title} holds no event: nothing is written")
+    writer = TraceWriter(path, new_header(title, first.observed_at, first.seq), overwrite=overwrite)
+    try:
+        writer.write(chain((first,), rest))
+        writer.flush()
+    except OSError as error:
+        raise TraceError(
+            f"cannot write {path}: {error.strerror or error}; name another file with -o"
+        ) from error
+    finally:
+        writer.close()
+    return writer.events
 
 
 class TraceWriter:
