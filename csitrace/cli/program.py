@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csitrace import __version__
-from csitrace.cli import agent, demo, get, rbac, watch
+from csitrace.cli import agent, demo, get, rbac, replay, watch
 from csitrace.cli.completion import command as completion
 from csitrace.cli.parser import Parser
 from csitrace.cli.showing import INTERRUPTED
@@ -43,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
         demo.configure,
         demo.run,
     ),
+    Command("replay", "show what was recorded, as it was", replay.DESCRIPTION, replay.configure, replay.run),
     Command("rbac", "print the role that lets somebody watch", rbac.DESCRIPTION, rbac.configure, rbac.run),
     Command(
         "completion", "completion for a shell", completion.DESCRIPTION, completion.configure, completion.run

@@ -3,6 +3,7 @@
 A packed fact takes a tenth of the memory or less, so that a recording is kept whole, however long it is.
 """
 
+import itertools
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
@@ -38,7 +39,9 @@ class EventLog:
         self._chunks: deque[bytes | _Chunk] = deque()
         self._open: list[TraceEvent] = []  # the chunk that is being filled
         self._gone = 0  # chunks let go
-        self._unpacked: OrderedDict[int, _Chunk] = OrderedDict()  # by number, those let go counted; the latest used last
+        self._unpacked: OrderedDict[int, _Chunk] = (
+            OrderedDict()
+        )  # by number, those let go counted; the latest used last
 
     def __len__(self) -> int:
         return len(self._seqs)
@@ -96,7 +99,7 @@ class EventLog:
     def counts(self, edges: Sequence[int]) -> list[int]:
         """How many facts came from each of these times (ns, rising) until just before the next one."""
         places = [bisect_left(self._times, edge) for edge in edges]
-        return [after - before for before, after in zip(places, places[1:], strict=False)]
+        return [after - before for before, after in itertools.pairwise(places)]
 
     def let_go(self, seq: int) -> None:
         """Forget the chunks in which no fact has a greater seq."""

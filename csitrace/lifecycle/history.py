@@ -2,7 +2,8 @@
 
 States share structure, but one per event would still cost more than the event. So a state is kept at every
 `KEYFRAME_EVERY`th event, and those between are folded again on demand. In a long history they get rarer, for each holds on to
-objects as they then were. Bounded where that is asked for: the oldest events are let go, and the history then begins at a keyframe.
+objects as they then were. Bounded, unless it is to keep everything: the oldest events are let go, and the history then begins
+at a keyframe.
 """
 
 from bisect import bisect_right
@@ -39,7 +40,9 @@ class History:
         self._changes: deque[tuple[int, str]] = deque()  # (seq, volume key) where a volume's step changed
         self._steps: dict[str, str] = {}  # where each volume stands that is not gone
         self._failing: set[str] = set()  # of these, the ones whose step has failed
-        self._failures: deque[tuple[int, bool]] = deque()  # (seq, whether any volume's step has failed from here on)
+        self._failures: deque[tuple[int, bool]] = (
+            deque()
+        )  # (seq, whether any volume's step has failed from here on)
         self._marks: deque[tuple[int, str]] = deque()
         self._tail = State()
         self._events_kept = max(events_kept, KEYFRAME_EVERY) if events_kept is not None else None
@@ -71,7 +74,7 @@ class History:
 
     @property
     def failures(self) -> Sequence[tuple[int, bool]]:
-        """Where a step of some volume failed while none had, as (seq, True), and where the last of them was over, as (seq, False)."""
+        """Where a step of some volume failed while none had: (seq, True); and where the last of them was over: (seq, False)."""
         return self._failures
 
     def append(self, event: TraceEvent) -> State:
