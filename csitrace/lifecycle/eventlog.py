@@ -3,12 +3,12 @@
 A packed fact takes a tenth of the memory or less, so that a recording is kept whole, however long it is.
 """
 
-import itertools
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import get_args
 
 import msgspec
@@ -99,7 +99,7 @@ class EventLog:
     def counts(self, edges: Sequence[int]) -> list[int]:
         """How many facts came from each of these times (ns, rising) until just before the next one."""
         places = [bisect_left(self._times, edge) for edge in edges]
-        return [after - before for before, after in itertools.pairwise(places)]
+        return [after - before for before, after in pairwise(places)]
 
     def let_go(self, seq: int) -> None:
         """Forget the chunks in which no fact has a greater seq."""

@@ -119,7 +119,11 @@ KEYS: tuple[Key, ...] = (
         Scope.EVERYWHERE,
         "space",
         "Space",
-        "pause", "pause, and follow again; of a recording: play, and hold", "pause", "follow", "play/hold"
+        "pause",
+        "pause, and follow again; of a recording: play, and hold",
+        "pause",
+        "follow",
+        "play",
     ),
     Key(Scope.EVERYWHERE, "left_square_bracket", "[", "step(-1)", "one fact back", held="back"),
     Key(Scope.EVERYWHERE, "right_square_bracket", "]", "step(1)", "one fact forward", held="on"),

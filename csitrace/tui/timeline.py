@@ -1,9 +1,10 @@
 """The time bar: when how much happened, what was marked, when something had failed, and where the playhead is."""
 
-import itertools
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
+from math import log1p
 
 from csitrace.lifecycle.history import History
 from csitrace.model.times import DAY, format_duration, format_rfc3339
@@ -68,7 +69,7 @@ def timeline(history: History, at: int, cells: int, note: str = "") -> Timeline:
 def timeline_lines(shown: Timeline, width: int) -> list[Line]:
     """Two lines: the density of facts between the times of both ends; under it playhead, marks and failures."""
     here = shown.cell_of(shown.at)
-    bars = sparkline([float(count) for count in shown.counts], shown.cells)
+    bars = sparkline([log1p(count) for count in shown.counts], shown.cells)  # a burst hides nothing
     density: list[Span] = []
     for cell, bar in enumerate(bars):
         tone = Tone.STRONG if cell == here else Tone.BAD if _at(shown.failing, cell) else Tone.MOVING
@@ -126,7 +127,7 @@ def _failing(history: History, edges: list[int]) -> Iterable[bool]:
     """For each cell, whether some step had failed at any time in it."""
     told = [(_time(history, seq), failing) for seq, failing in history.failures]
     times = [at for at, _ in told]
-    for start, end in itertools.pairwise(edges):
+    for start, end in pairwise(edges):
         before, within = bisect_right(times, start), bisect_right(times, end - 1)
         yield (before > 0 and told[before - 1][1]) or any(failing for _, failing in told[before:within])
 
