@@ -32,7 +32,7 @@ def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
     first = line(title, counts)
     if width_of(first) + width_of(mode) + 2 > width:
         first = line(" ", (overview.title, Tone.STRONG), "  ", counts)
-    first = line(fit(first, max(width - width_of(mode) - 1, 0)), mode, " ")
+    first = line(fit(first, max(width - width_of(mode) - 2, 0)), " ", mode, " ")
     return [first, witnesses_line(overview, now, width)]
 
 

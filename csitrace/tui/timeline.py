@@ -119,6 +119,8 @@ def _signs(shown: Timeline, here: int) -> Line:
     whole = tuple(spans)
     if shown.note:
         note = line((f" {shown.note}", Tone.UNKNOWN))
+        while whole and width_of(whole) + width_of(note) > shown.cells:
+            whole = whole[:-1]
         whole = line(fit(whole, max(shown.cells - width_of(note), 0)), note)
     return fit(whole, shown.cells)
 
