@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from itertools import islice
 
-from csitrace.engine.clock import Clock, session_clock
+from csitrace.engine.clock import Clock
 from csitrace.engine.session import Session
 from csitrace.lifecycle.history import History
 from csitrace.model.events import TraceEvent
@@ -23,7 +23,7 @@ def replay_session(title: str, clock: Clock | None = None) -> Session:
 
 async def load(session: Session, events: Iterable[TraceEvent]) -> None:
     """Fold a recording's facts into the session; the event loop has its turn between slices. Raises what reading them raises."""
-    clock = session_clock()
+    clock = session.clock
     until = clock() + _SLICE_NS
     waiting = iter(events)
     while some := list(islice(waiting, _AT_ONCE)):

@@ -1,6 +1,8 @@
 """A replay: a playhead over a recording that moves as the facts came, or is put somewhere."""
 
 import asyncio
+import itertools
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from csitrace.engine.session import SPEEDS, Session
 from csitrace.lifecycle.history import History
 from csitrace.model import events
 from csitrace.model.events import TraceEvent
-from csitrace.model.times import MINUTE, SECOND
+from csitrace.model.times import MILLISECOND, MINUTE, SECOND
 from tests.story import START, straight_road, way_back_road
 
 ROAD = way_back_road(dict(straight_road())["17"]).events
@@ -135,13 +137,15 @@ async def test_what_is_not_loaded_yet_is_awaited() -> None:
 
 async def test_loading_gives_the_loop_its_turn() -> None:
     """While a recording is folded, others get to run: the screen is usable."""
-    session, turns = replay_session("x"), 0
+    session, turns = replay_session("x", itertools.count(0, MILLISECOND).__next__), 0
     loading = asyncio.create_task(load(session, (e for e in told(*range(4_000)))))
     while not loading.done():
         await asyncio.sleep(0)
         turns += 1
     assert session.history.tail_seq == 4_000
-    assert turns > 5
+    assert (
+        turns > 4_000 / 16 / 12
+    )  # a slice is of 16 facts, and here it takes a millisecond; the loop has its turn every ten
 
 
 def test_a_live_watch_plays_its_past_and_follows_again_what_it_caught_up() -> None:
@@ -165,15 +169,19 @@ def test_a_live_watch_plays_its_past_and_follows_again_what_it_caught_up() -> No
     assert (session.mode, session.position) == ("LIVE", 3)
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.permutations(range(len(ROAD))), st.integers(0, len(ROAD)), st.data())
+@settings(max_examples=40, deadline=None)
+@given(
+    st.randoms(use_true_random=False),
+    st.integers(0, len(ROAD)),
+    st.lists(st.integers(1, len(ROAD)), min_size=1, max_size=4),
+)
 def test_a_live_watch_scrolled_back_and_a_replay_are_in_the_same_state(
-    order: list[int], mixed: int, data: st.DataObject
+    random: Random, mixed: int, seqs: list[int]
 ) -> None:
-    """In whatever order facts came and wherever the playhead is put, however it came there: same seq, same state, same time."""
-    bodies = [ROAD[place].body for place in sorted(order[:mixed])] + [
-        ROAD[place].body for place in order[mixed:]
-    ]
+    """However well or badly ordered the facts came and wherever the playhead is put: same seq, same state, same time."""
+    head = [event.body for event in ROAD[:mixed]]
+    random.shuffle(head)
+    bodies = [*head, *(event.body for event in ROAD[mixed:])]
     facts = [
         TraceEvent(seq=seq, observed_at=START + seq * SECOND // 7, occurred_at=START, body=body)
         for seq, body in enumerate(bodies, 1)
@@ -182,7 +190,7 @@ def test_a_live_watch_scrolled_back_and_a_replay_are_in_the_same_state(
     for event in facts:
         history.append(event)
     live, replay = Session("live", Hands(), history), replayed(facts, Hands())
-    for seq in data.draw(st.lists(st.integers(0, len(facts)), min_size=1, max_size=4)):
+    for seq in seqs:
         live.seek(seq)
         replay.seek_time(replay.history.log.time_of(seq) or 0)
         assert live.position == replay.position == seq
