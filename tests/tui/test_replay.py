@@ -68,9 +68,9 @@ def test_replay(snap_compare: Compare, size: tuple[int, int], keys: tuple[str, .
 
 
 def test_beginning_of_a_recording(snap_compare: Compare) -> None:
-    """Before the first fact nothing is there, and it is said which keys lead on; a time is typed over the footer."""
+    """Before the first fact nothing is there, and it is said which keys lead on."""
     app = CsitraceApp(SessionView(replay(tale())))
-    assert snap_compare(app, terminal_size=SMALL, run_before=pressing("at"))
+    assert snap_compare(app, terminal_size=SMALL, run_before=pressing())
 
 
 @pytest.mark.parametrize(
