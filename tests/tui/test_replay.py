@@ -60,7 +60,9 @@ def live(story: Story) -> Session:
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-@pytest.mark.parametrize("keys", [("at", *"node", "enter"), ("at", *"+40s", "enter", "enter")], ids=["list", "volume"])
+@pytest.mark.parametrize(
+    "keys", [("at", *"node", "enter"), ("at", *"+40s", "enter", "enter")], ids=["list", "volume"]
+)
 def test_replay(snap_compare: Compare, size: tuple[int, int], keys: tuple[str, ...]) -> None:
     """The screens of a recording: the mode and the speed in the header, the time bar under it, the keys of a playhead."""
     app = CsitraceApp(SessionView(replay(tale())))
