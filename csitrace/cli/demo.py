@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from csitrace.cli.flags import SHOWN, add_filter_flag, add_output_flag
 from csitrace.cli.hearing import local_sources
+from csitrace.cli.recording import recordings
 from csitrace.cli.showing import show
 from csitrace.errors import UsageError
 
@@ -74,4 +75,6 @@ async def _demo(sandbox: "Sandbox", arguments: argparse.Namespace) -> int:
         ]
         title = f"demo {arguments.scenario}" + (f" ({sandbox.missing})" if sandbox.missing else "")
         hint = DEMO_HINTS[arguments.scenario]
-        return await show(Session(title), sources, arguments.output, arguments.filter, hint)
+        session = Session(title)
+        async with recordings(session) as recorder:
+            return await show(session, sources, arguments.output, arguments.filter, hint, recorder)

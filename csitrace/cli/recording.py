@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csitrace.errors import UsageError
-from csitrace.model.times import DAY, HOUR, MINUTE, SECOND, format_duration
+from csitrace.model.times import DAY, HOUR, MINUTE, SECOND, format_duration, format_rfc3339
 
 if TYPE_CHECKING:
     from csitrace.engine.recorder import Recorder, RecorderStatus
     from csitrace.engine.session import Session
     from csitrace.trace.rotation import Bounds
+    from csitrace.tui.recording import RecordingStatus
 
+SUFFIX = ".csitrace"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _TIMES = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
@@ -81,6 +83,67 @@ async def recorded(
     finally:
         status = await recorder.stop()
         print(summary(status, session.clock()), file=sys.stderr)
+
+
+class Recordings:
+    """What `watch --record` begins, and key `r` begins and ends: one file after the other (`tui.recording.RecordingControl`).
+
+    `path`: of the first one; None: each is named by when it began, in the current directory.
+    """
+
+    def __init__(
+        self, session: "Session", limits: "Bounds", path: Path | None = None, *, overwrite: bool = False
+    ) -> None:
+        self._session, self._limits, self._path, self._overwrite = session, limits, path, overwrite
+        self._recorder: Recorder | None = None
+        self.ended: list[RecorderStatus] = []
+
+    @property
+    def status(self) -> "RecordingStatus":
+        from csitrace.tui.recording import RecordingStatus
+
+        if self._recorder is None:
+            return RecordingStatus(is_on=False)
+        now = self._recorder.status
+        lost = f"{now.lost:,} facts lost" if now.lost else ""
+        problem = ", ".join(text for text in (now.trouble, lost) if text)
+        return RecordingStatus(now.recording, str(now.path), now.events, now.bytes, problem)
+
+    async def start(self) -> None:
+        """Begin a file. Raises `TraceError`."""
+        from csitrace.engine.recorder import Recorder
+
+        path, self._path = self._path or self._named(), None
+        recorder = Recorder(self._session, path, self._limits, overwrite=self._overwrite)
+        recorder.start()
+        self._recorder = recorder
+
+    async def stop(self) -> None:
+        """End the file, if there is one; everything taken in so far is in it."""
+        if self._recorder is not None and self._recorder.status.recording:
+            self.ended.append(await self._recorder.stop())
+
+    def _named(self) -> Path:
+        began = format_rfc3339(self._session.clock()).partition(".")[0].rstrip("Z")
+        return Path(f"csitrace-{began.replace('-', '').replace(':', '')}Z{SUFFIX}")
+
+
+@asynccontextmanager
+async def recordings(
+    session: "Session", limits: "Bounds | None" = None, path: Path | None = None, *, overwrite: bool = False
+) -> AsyncIterator[Recordings]:
+    """What records the session meanwhile, from the beginning where a `path` is given; in the end, say what was recorded."""
+    from csitrace.trace.rotation import Bounds
+
+    control = Recordings(session, limits or Bounds(), path, overwrite=overwrite)
+    if path is not None:
+        await control.start()
+    try:
+        yield control
+    finally:
+        await control.stop()
+        for status in control.ended:
+            print(summary(status, session.clock()), file=sys.stderr)
 
 
 def summary(status: "RecorderStatus", now: int) -> str:

@@ -13,6 +13,8 @@ from csitrace.errors import UsageError
 if TYPE_CHECKING:
     from csitrace.engine.session import Session
     from csitrace.sources import Source
+    from csitrace.tui.app import CsitraceApp
+    from csitrace.tui.recording import RecordingControl
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells count a program that Ctrl-C ended."""
@@ -36,31 +38,48 @@ def taking_in(session: "Session", sources: "Sequence[Source]") -> Callable[[], A
 
 
 async def show(
-    session: "Session", sources: "Sequence[Source]", output: str, wanted: str, hint: str = ""
+    session: "Session",
+    sources: "Sequence[Source]",
+    output: str,
+    wanted: str,
+    hint: str = "",
+    recorder: "RecordingControl | None" = None,
 ) -> int:
-    """Run the view that was asked for until the user leaves it or the sources end. `hint`: what the screen says to look at."""
+    """Run the view that was asked for until the user leaves it or the sources end. `hint`: what the screen says to look at;
+    `recorder`: what key `r` starts and stops."""
     take_in = taking_in(session, sources)
-    on_terminal = all(
-        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
-    )  # the screen is drawn on stderr
-    chosen = output or ("screen" if on_terminal else "lines")
-    if chosen == "screen" and not on_terminal:
-        raise UsageError("-o screen needs a terminal on stdin, stdout and stderr: use -o lines or -o json")
+    chosen = output or ("screen" if has_terminal() else "lines")
     if chosen == "screen":
+        require_terminal("use -o lines or -o json")
         from csitrace.tui.app import CsitraceApp
         from csitrace.tui.session_view import SessionView
 
-        app = CsitraceApp(SessionView(session), take_in, wanted, hint)
-        leave = functools.partial(app.exit, return_code=TERMINATED)  # the terminal is put back before we go
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
-        await app.run_async()
-        if app.failure is not None:
-            raise app.failure
-        return app.return_code or 0
+        return await run_screen(CsitraceApp(SessionView(session, recorder), take_in, wanted, hint))
     from csitrace.report.printer import print_changes
 
     leave_on_interrupt()
     return await print_changes(session, take_in, wanted, form=chosen)
+
+
+def has_terminal() -> bool:
+    """Whether a screen can be shown. It is drawn on stderr."""
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
+def require_terminal(instead: str) -> None:
+    """Raises UsageError where no screen can be shown; `instead`: what to do then."""
+    if not has_terminal():
+        raise UsageError(f"a screen needs a terminal on stdin, stdout and stderr: {instead}")
+
+
+async def run_screen(app: "CsitraceApp") -> int:
+    """Show the screen until the user leaves it; the answer is the exit code. Raises what ended it against their wish."""
+    leave = functools.partial(app.exit, return_code=TERMINATED)  # the terminal is put back before we go
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+    await app.run_async()
+    if app.failure is not None:
+        raise app.failure
+    return app.return_code or 0
 
 
 def leave_on_interrupt() -> None:

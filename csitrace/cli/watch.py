@@ -6,7 +6,7 @@ from pathlib import Path
 
 from csitrace.cli.flags import SHOWN, add_hearing_flags, add_output_flag
 from csitrace.cli.hearing import hear
-from csitrace.cli.recording import add_recording_flags, bounds, leave_on_termination, recorded
+from csitrace.cli.recording import add_recording_flags, bounds, leave_on_termination, recordings
 from csitrace.cli.showing import show
 
 DESCRIPTION = (
@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
 async def _watch(arguments: argparse.Namespace) -> int:
     limits = bounds(arguments)
     heard = await hear(arguments)
-    if not arguments.record:
-        return await show(heard.session, heard.sources, arguments.output, heard.wanted)
-    leave_on_termination()
-    async with recorded(heard.session, Path(arguments.record), limits, overwrite=arguments.overwrite):
-        return await show(heard.session, heard.sources, arguments.output, heard.wanted)
+    path = Path(arguments.record) if arguments.record else None
+    if path is not None:
+        leave_on_termination()
+    async with recordings(heard.session, limits, path, overwrite=arguments.overwrite) as recorder:
+        return await show(heard.session, heard.sources, arguments.output, heard.wanted, recorder=recorder)

@@ -41,7 +41,7 @@ def open_recording(paths: Sequence[Path]) -> Recording:
 
 
 def _traces(path: Path) -> list[Path]:
-    """The trace that a file is, or those in a directory; none where there is anything else. A file that is named as a trace is read
+    """The trace that a file is, or those in a directory; none where there is anything else. A file named as a trace is read
     as one: the reader says what is wrong with it. Raises `TraceError` where it cannot be looked at."""
     from csitrace.trace.format import DATA_MAGIC_BYTES, INDEX_MAGIC_BYTES
 

@@ -9,18 +9,23 @@ from textual.app import App, SystemCommand
 from textual.command import Provider
 from textual.screen import ModalScreen, Screen
 
+from csitrace.engine.moments import EXAMPLES
+from csitrace.engine.session import LIVE
 from csitrace.errors import CsitraceError
 from csitrace.lifecycle.filter import parse_volume_filter
 from csitrace.tui.driver import DriverScreen
 from csitrace.tui.drivers import DriversScreen
-from csitrace.tui.frames import Frames
+from csitrace.tui.frames import FRAME_SECONDS, Frames
 from csitrace.tui.help import HelpScreen
 from csitrace.tui.keys import Scope, bindings
 from csitrace.tui.node import NodeScreen
 from csitrace.tui.nodes import NodesScreen
 from csitrace.tui.palette import KeyCommands
 from csitrace.tui.places import Place, Wanted
+from csitrace.tui.prompt import Prompt
+from csitrace.tui.recording import RecordingControl
 from csitrace.tui.screen import WatchScreen
+from csitrace.tui.timebar import TimeBar
 from csitrace.tui.volume import VolumeScreen
 from csitrace.tui.volumes import VolumesScreen
 from csitrace.tui.watched import Watched
@@ -73,6 +78,7 @@ class CsitraceApp(App[None]):
     def on_mount(self) -> None:
         self.watched.on_change(self.frames.request)
         self.set_interval(TICK_SECONDS, self._tick)
+        self.set_interval(FRAME_SECONDS, self.watched.advance)
         if self._take_in is not None:
             self.run_worker(self._take_in_facts(self._take_in))
 
@@ -101,8 +107,11 @@ class CsitraceApp(App[None]):
         return screen if isinstance(screen, WatchScreen) and screen.is_mounted else None
 
     def action_pause(self) -> None:
-        if self.watched.playhead.mode == "LIVE":
+        playhead = self.watched.playhead
+        if playhead.mode == LIVE or playhead.playing:
             self.watched.pause()
+        elif playhead.recorded:
+            self.watched.play()
         else:
             self.watched.follow()
         self.frames.request()
@@ -114,19 +123,92 @@ class CsitraceApp(App[None]):
     def action_change(self, direction: int) -> None:
         key = self.screen.key if isinstance(self.screen, VolumeScreen) else ""
         if not self.watched.jump_change(direction, key):
-            self.clear_notifications()
-            self.notify("No further change of a stage." if direction > 0 else "No earlier change of a stage.")
+            self._say("No further change of a stage." if direction > 0 else "No earlier change of a stage.")
+        self.frames.request()
+
+    def action_speed(self, direction: int) -> None:
+        playhead = self.watched.playhead
+        if playhead.mode == LIVE:
+            self._say("This is live. Go back first, e.g. with {, then > plays what was.")
+        elif playhead.recorded or playhead.playing:
+            self.watched.change_speed(direction)
+        else:
+            self.watched.play()
+        self.frames.request()
+
+    def action_end(self, direction: int) -> None:
+        if direction < 0:
+            self.watched.go_to_begin()
+        else:
+            self.watched.follow()
+        self.frames.request()
+
+    def action_jump_mark(self, direction: int) -> None:
+        text = self.watched.jump_mark(direction)
+        if text is None:
+            self._say("No further mark." if direction > 0 else "No earlier mark.")
+        else:
+            self._say(f"Mark: {text or '(without a name)'}")
+        self.frames.request()
+
+    def action_go_to(self) -> None:
+        self._ask("Go to", EXAMPLES, self._go_to)
+
+    def _go_to(self, text: str) -> None:
+        if text and not self.watched.go_to(text):
+            self._say(f"{text}: no time and no mark. E.g. {EXAMPLES}.")
+        self.frames.request()
+
+    def on_time_bar_sought(self, message: TimeBar.Sought) -> None:
+        self.watched.seek_time(message.at)
         self.frames.request()
 
     def action_mark(self) -> None:
-        self.watched.mark("")
-        self.notify("Marked.")
+        if self.watched.playhead.recorded:
+            self._say("Nothing is added to a recording: marks are set while it is made.")
+            return
+        self._ask("Mark this moment as", "a name, e.g. pod deleted", self._mark)
+
+    def _mark(self, text: str) -> None:
+        self.watched.mark(text)
+        held = self.watched.playhead.mode != LIVE
+        self._say(f"Marked{f': {text}' if text else ''}{', now, not at the moment shown' if held else ''}.")
+
+    def action_record(self) -> None:
+        recorder = self.watched.recorder
+        if recorder is None:
+            recorded = self.watched.playhead.recorded
+            self._say("This is a recording already." if recorded else "Nothing here can record.")
+        else:
+            self.run_worker(self._turn_recording(recorder), group="recording", exclusive=False)
+
+    async def _turn_recording(self, recorder: RecordingControl) -> None:
+        was_on = recorder.status.is_on
+        try:
+            await (recorder.stop() if was_on else recorder.start())
+        except CsitraceError as error:
+            self.notify(str(error), severity="error", markup=False)
+        else:
+            status = recorder.status
+            self._say(
+                f"Recorded {status.events:,} facts: {status.path}"
+                if was_on
+                else f"Recording to {status.path}"
+            )
+        self.frames.request()
+
+    def _ask(self, question: str, example: str, take: Callable[[str], None]) -> None:
+        if (screen := self._shown_screen()) is not None:
+            screen.query_one(Prompt).ask(question, example, take)
+
+    def _say(self, text: str) -> None:
+        self.clear_notifications()
+        self.notify(text, markup=False)
 
     def on_wanted(self, wanted: Wanted) -> None:
         """Go where the user wants, on top of where they are: Esc leads back."""
         if not wanted.name:
-            self.clear_notifications()
-            self.notify("There is none.")
+            self._say("There is none.")
             return
         self.push_screen(_SCREENS[wanted.place](self.watched, wanted.name))
 

@@ -1,5 +1,6 @@
 """What the list of volumes says when there are none: why there is nothing, and what would make something appear."""
 
+from csitrace.engine.session import LIVE
 from csitrace.lifecycle.views import WitnessView
 from csitrace.model.events import Witness
 from csitrace.tui.header import WITNESS_NAMES, folded
@@ -12,6 +13,8 @@ def no_volumes_lines(overview: Overview) -> list[Line]:
     kubernetes = [view for view in overview.witnesses if view.witness is Witness.KUBERNETES]
     if any(view.total and not view.up for view in kubernetes):
         return [*_not_heard(overview.witnesses), *_problems(overview.witnesses)]
+    if overview.playhead.mode != LIVE:
+        return [line(("No CSI volumes at this moment.", Tone.STRONG)), line(), *map(line, _IN_THE_PAST)]
     lines = [
         line(("No CSI volumes yet.", Tone.STRONG)),
         line(),
@@ -51,6 +54,13 @@ _WITHOUT_RIGHTS = (
 _WITHOUT_ANSWER = (
     "It is tried again all the time. Check with:  kubectl cluster-info",
     "Which cluster is meant:  kubectl config current-context",
+)
+
+
+_IN_THE_PAST = (
+    "}  goes to the next change of a volume's stage.",
+    ")  goes to the end.",
+    "@  goes to a time.",
 )
 
 

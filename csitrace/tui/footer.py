@@ -2,22 +2,23 @@
 
 from textual import events
 
+from csitrace.engine.session import LIVE, PAUSED
 from csitrace.tui.block import Block
 from csitrace.tui.keys import Key, Scope, keys_of
 from csitrace.tui.lines import Line, Span, Tone, line
 
 
 class Footer(Block):
-    """Keys of a scope and of everywhere; other ones while the playhead is held, for then one steps."""
+    """Keys of a scope and of everywhere; other ones while the past is shown, for then one steps. `mode`: the playhead's."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(self._lines_of_keys, id="footer")
         self._keys = list(keys_of(scope, Scope.EVERYWHERE))
-        self.held = False
+        self.mode = LIVE
 
     def _words(self) -> list[tuple[Key, str]]:
         """What fits: keys that may be left out come in by their rank, as long as there is room."""
-        words = [(key, word) for key in self._keys if (word := key.held if self.held else key.label)]
+        words = [(key, word) for key in self._keys if (word := _word(key, self.mode))]
         shown = [key for key, _ in words if not key.spare]
         for key, _ in sorted(words, key=lambda each: each[0].spare):
             wider = [(other, word) for other, word in words if other in shown or other is key]
@@ -38,6 +39,12 @@ class Footer(Block):
             if left <= event.x < right:
                 self.app.simulate_key(key.keys.partition(",")[0])
             left = right
+
+
+def _word(key: Key, mode: str) -> str:
+    if mode == LIVE:
+        return key.label
+    return key.held if mode == PAUSED else key.replay or key.held
 
 
 def _width(words: list[tuple[Key, str]]) -> int:

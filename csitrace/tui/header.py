@@ -6,7 +6,8 @@ from csitrace.lifecycle.views import Severity, VolumeRow, WitnessView
 from csitrace.model.events import Witness
 from csitrace.model.times import SECOND
 from csitrace.tui.lines import Line, Span, Tone, fit, line, shorten_middle, width_of
-from csitrace.tui.text import clock_text, seconds_text
+from csitrace.tui.recording import RecordingStatus
+from csitrace.tui.text import clock_text, seconds_text, size_text
 from csitrace.tui.watched import Overview, Playhead
 
 WITNESS_NAMES = {Witness.KUBERNETES: "kubernetes", Witness.DRIVER: "drivers", Witness.KERNEL: "nodes"}
@@ -25,25 +26,37 @@ _QUIET_NS = 5 * SECOND
 
 def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
     """Both lines of the header."""
-    mode = mode_line(overview.playhead, overview.stale_since)
+    mode = line(recording_line(overview.recording), mode_line(overview.playhead, overview.stale_since))
     counts = line(counts_line(overview.rows), others_line(overview.other_volumes))
     title = line(" csitrace  ", (overview.title, Tone.STRONG), "  ")
     first = line(title, counts)
     if width_of(first) + width_of(mode) + 2 > width:
         first = line(" ", (overview.title, Tone.STRONG), "  ", counts)
-    first = line(fit(first, max(width - width_of(mode) - 1, 0)), mode, " ")
+    first = line(fit(first, max(width - width_of(mode) - 2, 0)), " ", mode, " ")
     return [first, witnesses_line(overview, now, width)]
 
 
 def mode_line(playhead: Playhead, stale_since: int | None) -> Line:
-    """`● LIVE`; where it is not the latest that is shown: the time shown, and how many facts have come in since."""
+    """`● LIVE`; where it is not the latest that is shown: the time shown, and how many facts have come in since, or how fast the
+    past is played."""
     if playhead.mode == "LIVE" and stale_since is not None:
         return line((f"▲ STALE since {clock_text(stale_since)[:8]}", Tone.UNKNOWN))
     if playhead.mode == "LIVE":
         return line(("● LIVE", Tone.GOOD))
-    sign = "▶" if playhead.mode == "REPLAY" else "‖"
+    sign = "▶" if playhead.playing else "‖"
+    if playhead.mode == "REPLAY":
+        return line((f"{sign} REPLAY {clock_text(playhead.at)} x{playhead.speed:g}", Tone.UNKNOWN))
     behind = f" ({playhead.behind:,} newer)" if playhead.behind else ""
     return line((f"{sign} {playhead.mode} {clock_text(playhead.at)}{behind}", Tone.UNKNOWN))
+
+
+def recording_line(recording: RecordingStatus | None) -> Line:
+    """`● REC 12,345 4.2 MiB`: facts and bytes written so far; or why not all of it is written."""
+    if recording is None:
+        return ()
+    if recording.problem:
+        return line((f"✗ REC {recording.problem}", Tone.BAD), "  ")
+    return line(("● REC", Tone.BAD), f" {recording.events:,} {size_text(recording.size)}  ")
 
 
 def counts_line(rows: Iterable[VolumeRow]) -> Line:

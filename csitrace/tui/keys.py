@@ -23,7 +23,8 @@ class Scope(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Key:
     """`keys`: Textual's names, with commas; `shown`: what people call them; `label`: the footer's word, empty: not in it;
-    `held`: the same while the screen is paused; `spare`: only where the footer has room, those with the least first."""
+    `held`: the same while the screen is paused; `replay`: in a replay, where it is not as `held`;
+    `spare`: only where the footer has room, those with the least first."""
 
     scope: Scope
     keys: str
@@ -32,6 +33,7 @@ class Key:
     meaning: str
     label: str = ""
     held: str = ""
+    replay: str = ""
     spare: int = 0
 
 
@@ -113,15 +115,47 @@ KEYS: tuple[Key, ...] = (
     Key(Scope.TABLE, "pagedown,ctrl+f", "PgDn", "page(1)", "one page down"),
     Key(Scope.TABLE, "g,home", "g Home", "first", "first line"),
     Key(Scope.TABLE, "G,end", "G End", "last", "last line"),
-    Key(Scope.EVERYWHERE, "space", "Space", "pause", "pause, and follow again", "pause", "follow"),
+    Key(
+        Scope.EVERYWHERE,
+        "space",
+        "Space",
+        "pause",
+        "pause, and follow again; of a recording: play, and hold",
+        "pause",
+        "follow",
+        "play",
+    ),
     Key(Scope.EVERYWHERE, "left_square_bracket", "[", "step(-1)", "one fact back", held="back"),
     Key(Scope.EVERYWHERE, "right_square_bracket", "]", "step(1)", "one fact forward", held="on"),
     Key(Scope.EVERYWHERE, "left_curly_bracket", "{", "change(-1)", "back to the previous change of a stage", held="stage"),
     Key(Scope.EVERYWHERE, "right_curly_bracket", "}", "change(1)", "forward to the next change of a stage", held="stage"),
+    Key(
+        Scope.EVERYWHERE,
+        "less_than_sign",
+        "<",
+        "speed(-1)", "play slower; of a live watch: play the past", replay="slower", spare=3
+    ),
+    Key(
+        Scope.EVERYWHERE,
+        "greater_than_sign",
+        ">",
+        "speed(1)", "play faster; of a live watch: play the past", replay="faster", spare=2
+    ),
+    Key(Scope.EVERYWHERE, "left_parenthesis", "(", "end(-1)", "to the beginning", held="begin", spare=5),
+    Key(Scope.EVERYWHERE, "right_parenthesis", ")", "end(1)", "to the end; of a live watch: follow again", held="end", spare=5),
+    Key(Scope.EVERYWHERE, "comma", ",", "jump_mark(-1)", "back to the previous mark", held="mark", spare=4),
+    Key(Scope.EVERYWHERE, "full_stop", ".", "jump_mark(1)", "forward to the next mark", held="mark", spare=4),
+    Key(
+        Scope.EVERYWHERE,
+        "at",
+        "@",
+        "go_to", "go to: 14:02:11, +1m30s from the beginning, -30s from the end, a mark", held="go to", spare=1
+    ),
     Key(Scope.EVERYWHERE, "V", "V", "list('volumes')", "the list of all volumes"),
     Key(Scope.EVERYWHERE, "D", "D", "list('drivers')", "the list of CSI drivers", "drivers", spare=1),
     Key(Scope.EVERYWHERE, "N", "N", "list('nodes')", "the list of nodes", "nodes", spare=1),
-    Key(Scope.EVERYWHERE, "m", "m", "mark", "set a mark: a note in the history"),
+    Key(Scope.EVERYWHERE, "m", "m", "mark", "set a mark with a name, now (of a live watch)"),
+    Key(Scope.EVERYWHERE, "r", "r", "record", "record to a file, and stop recording (of a live watch)"),
     Key(Scope.EVERYWHERE, "question_mark", "?", "help", "this help", "help", "help"),
     Key(Scope.EVERYWHERE, "ctrl+p", "Ctrl+P", "command_palette", "palette: everything by name, and themes"),
     Key(Scope.EVERYWHERE, "q,ctrl+c", "q", "quit", "leave", "quit", "quit"),

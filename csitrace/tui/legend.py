@@ -38,7 +38,12 @@ _OTHERS = (
     ("≠", "witnesses contradict each other"),
     ("↩", "the way back: unpublish, unstage, detach, delete"),
     ("↑", "the expansion that was asked for"),
-    ("‖", "paused: the header says at which time"),
+    ("‖", "held: the header says at which time"),
+    ("▶", "a replay plays: the header says what time it was, and how many times as fast it goes"),
+    ("▲", "in the time bar: what is shown"),
+    ("◆", "in the time bar: a mark"),
+    ("✗╌", "in the time bar: since when a step of some volume had failed, and for how long"),
+    ("● REC", "what is heard is recorded: facts and bytes so far"),
 )
 
 LEGEND: tuple[tuple[str, tuple[tuple[Span, str], ...]], ...] = (

@@ -1,4 +1,4 @@
-"""What both screens share: header and footer, the same calls from the app, and a word when the terminal is too small."""
+"""What all screens share: header, time bar and footer, the same calls from the app, and a word when the terminal is too small."""
 
 from textual.app import ComposeResult
 from textual.screen import Screen
@@ -9,6 +9,8 @@ from csitrace.tui.footer import Footer
 from csitrace.tui.header import header_lines
 from csitrace.tui.keys import Scope
 from csitrace.tui.lines import Line, Tone, line
+from csitrace.tui.prompt import Prompt
+from csitrace.tui.timebar import TimeBar
 from csitrace.tui.watched import Overview, Watched
 
 MIN_WIDTH, MIN_HEIGHT = 60, 14
@@ -27,7 +29,9 @@ class WatchScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Block(id="header")
+        yield TimeBar(self.watched)
         yield from self.compose_body()
+        yield Prompt()
         yield Footer(self.scope)
         yield Block(lambda now, width: _too_small(self.size.width, self.size.height), id="too-small")
 
@@ -41,8 +45,11 @@ class WatchScreen(Screen[None]):
             lambda now, width: header_lines(overview, now, width), overview.now
         )
         footer = self.query_one(Footer)
-        footer.held = overview.playhead.mode != LIVE
+        footer.mode = overview.playhead.mode
         footer.tick(overview.now)
+        bar = self.query_one(TimeBar)
+        bar.display = overview.playhead.mode != LIVE
+        bar.tick(overview.now)
 
     def on_screen_resume(self) -> None:
         self.show(self.watched.overview())

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from csitrace.engine.session import Session
+from csitrace.engine.session import SPEEDS, Session
 from csitrace.lifecycle.daemon_pods import daemon_pods
 from csitrace.lifecycle.drivers import DriverView, driver_views
 from csitrace.lifecycle.facts import Fact, concerns, describe
@@ -19,19 +19,23 @@ from csitrace.lifecycle.views import VolumeRow
 from csitrace.lifecycle.witnesses import questions, witness_views
 from csitrace.model.events import TraceEvent, Witness
 from csitrace.model.times import SECOND
+from csitrace.tui.recording import RecordingControl, RecordingStatus
+from csitrace.tui.timeline import Timeline, timeline
 from csitrace.tui.watched import Detail, FactLog, Overview, Playhead
 
 View = TypeVar("View")
 
 
 class SessionView:
-    """A session's moments, as values."""
+    """A session's moments, as values. `recorder`: what records it, where something can."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, recorder: RecordingControl | None = None) -> None:
         self._session = session
+        self._recorder = recorder
         self._rows = RowCache()
-        self._drivers = _OncePerSecond(session, self._rows, driver_views)
-        self._nodes = _OncePerSecond(session, self._rows, node_views)
+        self._put_at: tuple[int, int] | None = None  # where the playhead was put, and holds
+        self._drivers = _OncePerSecond(session, self._all_rows, driver_views)
+        self._nodes = _OncePerSecond(session, self._all_rows, node_views)
 
     @property
     def now(self) -> int:
@@ -40,7 +44,15 @@ class SessionView:
     @property
     def playhead(self) -> Playhead:
         session = self._session
-        return Playhead(session.mode, session.now, session.position, session.history.tail_seq)
+        return Playhead(
+            session.mode,
+            session.now,
+            session.position,
+            session.history.tail_seq,
+            not session.live,
+            session.playing,
+            session.speed,
+        )
 
     @property
     def facts(self) -> FactLog:
@@ -48,8 +60,9 @@ class SessionView:
 
     def overview(self) -> Overview:
         session, state, now = self._session, self._session.state, self._session.now
-        rows = self._rows.rows(state, now)
-        return Overview(session.title, now, self.playhead, rows, witness_views(state), len(state.others))
+        rows = self._all_rows(state, now)
+        witnesses, others = witness_views(state), len(state.others)
+        return Overview(session.title, now, self.playhead, rows, witnesses, others, self._recording())
 
     def detail(self, key: str, pod_uid: str = "") -> Detail | None:
         state, now = self._session.state, self._session.now
@@ -92,24 +105,71 @@ class SessionView:
     def follow(self) -> None:
         self._session.follow()
 
+    def play(self) -> None:
+        self._session.play()
+
+    def advance(self) -> None:
+        self._session.advance()
+
+    def change_speed(self, direction: int) -> None:
+        speed = self._session.speed
+        others = [each for each in SPEEDS if (each > speed if direction > 0 else each < speed)]
+        self._session.set_speed((others[0] if direction > 0 else others[-1]) if others else speed)
+
     def step(self, events: int) -> None:
         self._session.step(events)
+
+    def seek_time(self, at: int) -> None:
+        self._session.seek_time(at)
+
+    def go_to(self, text: str) -> bool:
+        return self._session.go_to(text)
+
+    def go_to_begin(self) -> None:
+        self._session.seek(self._session.history.first_seq)
 
     def jump_change(self, direction: int, key: str) -> bool:
         return self._session.jump_change(direction, key)
 
+    def jump_mark(self, direction: int) -> str | None:
+        return self._session.jump_mark(direction)
+
     def mark(self, text: str) -> None:
         self._session.mark(text)
 
+    def timeline(self, cells: int) -> Timeline:
+        session = self._session
+        return timeline(session.history, session.now, cells, _note(session))
+
+    @property
+    def recorder(self) -> RecordingControl | None:
+        return self._recorder
+
     def on_change(self, listener: Callable[[], None]) -> object:
         return self._session.on_change(listener)
+
+    def _recording(self) -> RecordingStatus | None:
+        status = self._recorder.status if self._recorder is not None else None
+        return status if status is not None and (status.is_on or status.problem) else None
+
+    def _all_rows(self, state: State, now: int) -> list[VolumeRow]:
+        """Every row. Where the playhead was put somewhere, all are made anew: what the moment before left is of another time."""
+        session = self._session
+        put_at = None if session.following or session.playing else (session.position, now)
+        if put_at is not None and put_at != self._put_at:
+            self._rows = RowCache()
+        self._put_at = put_at
+        return self._rows.rows(state, now)
 
 
 class _OncePerSecond(Generic[View]):
     """Views that look at the whole state: while following made anew once a second at most, held at every step."""
 
     def __init__(
-        self, session: Session, rows: RowCache, make: Callable[[State, Iterable[VolumeRow], int], list[View]]
+        self,
+        session: Session,
+        rows: Callable[[State, int], list[VolumeRow]],
+        make: Callable[[State, Iterable[VolumeRow], int], list[View]],
     ) -> None:
         self._session, self._rows, self._make = session, rows, make
         self._made_for: object = None
@@ -117,11 +177,21 @@ class _OncePerSecond(Generic[View]):
 
     def views(self) -> list[View]:
         session = self._session
-        moment = (session.following, session.now // SECOND if session.following else session.position)
+        moves = session.following or session.playing
+        moment = (session.mode, session.now // SECOND if moves else (session.position, session.now))
         if moment != self._made_for:
             state, now = session.state, session.now
-            self._views, self._made_for = self._make(state, self._rows.rows(state, now), now), moment
+            self._views, self._made_for = self._make(state, self._rows(state, now), now), moment
         return self._views
+
+
+def _note(session: Session) -> str:
+    """What else is to be said of the time line."""
+    if session.awaited:
+        return f"loading, looking for {session.awaited} …"
+    if session.missed:
+        return f"no mark {session.missed!r}"
+    return "" if session.live or session.complete else "loading …"
 
 
 def _use(state: State, volume: Volume, pod_uid: str) -> Use | None:

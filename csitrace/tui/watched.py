@@ -12,16 +12,24 @@ from csitrace.lifecycle.state import FuseState, Use, Volume
 from csitrace.lifecycle.views import SpanView, StepView, VolumeRow, WitnessView
 from csitrace.lifecycle.witnesses import QuestionView
 from csitrace.model.events import TraceEvent, Witness
+from csitrace.tui.recording import RecordingControl, RecordingStatus
+from csitrace.tui.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Playhead:
-    """Where on the time line the screen stands. `mode`: LIVE, PAUSED or REPLAY; `at`: ns; `seq`: of `tail_seq` facts."""
+    """Where on the time line the screen stands. `mode`: LIVE, PAUSED or REPLAY; `at`: ns; `seq`: of `tail_seq` facts.
+
+    `recorded`: of a recording, which nothing is added to; `playing`: it moves on by itself, `speed` times as fast as it was.
+    """
 
     mode: str
     at: int
     seq: int
     tail_seq: int
+    recorded: bool = False
+    playing: bool = False
+    speed: float = 1.0
 
     @property
     def behind(self) -> int:
@@ -39,6 +47,7 @@ class Overview:
     rows: Sequence[VolumeRow]
     witnesses: tuple[WitnessView, ...]
     other_volumes: int = 0  # not served by CSI: recognised and left out
+    recording: RecordingStatus | None = None  # None: nothing is or was recorded
 
     @property
     def stale_since(self) -> int | None:
@@ -123,11 +132,42 @@ class Watched(Protocol):
 
     def follow(self) -> None: ...
 
+    def play(self) -> None: ...
+
+    def advance(self) -> None:
+        """Move a playing playhead to where it is by now."""
+        ...
+
+    def change_speed(self, direction: int) -> None:
+        """One faster, or with a negative direction one slower."""
+        ...
+
     def step(self, events: int) -> None: ...
+
+    def seek_time(self, at: int) -> None: ...
+
+    def go_to(self, text: str) -> bool:
+        """To the moment that is named (`moments`); False where there is none."""
+        ...
+
+    def go_to_begin(self) -> None: ...
 
     def jump_change(self, direction: int, key: str) -> bool: ...
 
+    def jump_mark(self, direction: int) -> str | None:
+        """To the next or last mark: its text; None where there is none."""
+        ...
+
     def mark(self, text: str) -> None: ...
+
+    def timeline(self, cells: int) -> Timeline:
+        """The whole time line in so many cells."""
+        ...
+
+    @property
+    def recorder(self) -> RecordingControl | None:
+        """What records, where something can."""
+        ...
 
     def on_change(self, listener: Callable[[], None]) -> object:
         """`listener` is called after changes, at most once per turn of the event loop."""

@@ -11,6 +11,8 @@ from csitrace.lifecycle.state import StepStatus, Volume
 from csitrace.lifecycle.views import Evidence, Severity, Verdict, VolumeRow, WitnessView
 from csitrace.model.events import TraceEvent, Witness
 from csitrace.model.times import DAY, HOUR, MILLISECOND, MINUTE, SECOND, parse_rfc3339
+from csitrace.tui.recording import RecordingControl, RecordingStatus
+from csitrace.tui.timeline import Timeline
 from csitrace.tui.watched import Detail, Overview, Playhead
 
 NOW = parse_rfc3339("2026-03-04T14:02:11Z") or 0
@@ -126,6 +128,11 @@ class Synthetic:
     now: int = NOW
     mode: str = "LIVE"
     other_volumes: int = 0
+    recorded: bool = False
+    playing: bool = False
+    speed: float = 1.0
+    recording: RecordingStatus | None = None
+    recorder: RecordingControl | None = None
     driver_rows: Sequence[DriverView] = ()
     node_rows: Sequence[NodeView] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
@@ -138,10 +145,19 @@ class Synthetic:
 
     @property
     def playhead(self) -> Playhead:
-        return Playhead(self.mode, self.now, 0 if self.mode == "LIVE" else -66, 0)
+        seq = 0 if self.mode == "LIVE" else -66
+        return Playhead(self.mode, self.now, seq, 0, self.recorded, self.playing, self.speed)
 
     def overview(self) -> Overview:
-        return Overview("prod-eu-1", self.now, self.playhead, self.rows, self.witnesses, self.other_volumes)
+        return Overview(
+            "prod-eu-1",
+            self.now,
+            self.playhead,
+            self.rows,
+            self.witnesses,
+            self.other_volumes,
+            self.recording,
+        )
 
     def detail(self, key: str, pod_uid: str = "") -> Detail | None:
         row = next((row for row in self.rows if row.key == key), None)
@@ -166,6 +182,34 @@ class Synthetic:
     def follow(self) -> None:
         self.mode = "LIVE"
         self.asked.append(("follow",))
+
+    def play(self) -> None:
+        self.asked.append(("play",))
+
+    def advance(self) -> None:
+        pass
+
+    def change_speed(self, direction: int) -> None:
+        self.asked.append(("change_speed", direction))
+
+    def seek_time(self, at: int) -> None:
+        self.asked.append(("seek_time", at))
+
+    def go_to(self, text: str) -> bool:
+        self.asked.append(("go_to", text))
+        return False
+
+    def go_to_begin(self) -> None:
+        self.asked.append(("go_to_begin",))
+
+    def jump_mark(self, direction: int) -> str | None:
+        self.asked.append(("jump_mark", direction))
+        return None
+
+    def timeline(self, cells: int) -> Timeline:
+        return Timeline(
+            self.now - HOUR, self.now, self.now - MINUTE, tuple(cell % 5 for cell in range(cells))
+        )
 
     def step(self, events: int) -> None:
         self.asked.append(("step", events))

@@ -88,13 +88,13 @@ async def test_copy_sends_the_next_command_to_the_terminals_clipboard(run: Run) 
 
 
 async def test_playhead_keys_move_the_session(run: Run) -> None:
-    """Space pauses and follows; brackets step; braces jump, in a volume's screen within that volume; m marks."""
+    """Space pauses and follows; brackets step; braces jump, in a volume's screen within that volume; m marks with a name."""
     watched = Synthetic()
     async with run(watched) as (_, pilot):
-        await pilot.press("space", "left_square_bracket", "right_square_bracket", "space", "m")
+        await pilot.press("space", "left_square_bracket", "right_square_bracket", "space", "m", "x", "enter")
         await pilot.press("left_curly_bracket", "enter", "right_curly_bracket")
     assert watched.asked == [
-        ("pause",), ("step", -1), ("step", 1), ("follow",), ("mark", ""),
+        ("pause",), ("step", -1), ("step", 1), ("follow",), ("mark", "x"),
         ("jump_change", -1, ""), ("jump_change", 1, "claim/shop/orders-data"),
     ]  # fmt: skip
 
