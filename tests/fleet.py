@@ -52,7 +52,7 @@ from csitrace.model.kubernetes import (
 from csitrace.model.kubernetes import Volume as PodVolume
 from csitrace.model.times import SECOND, format_rfc3339
 from tests import story
-from tests.story import DRIVER, START, Story, meta, mount, storage_class
+from tests.story import DRIVER, START, Story, meta, mount, storage_class, tracked
 
 DASHES = DRIVER.replace(".", "-")
 ATTACHER_LEASE = f"external-attacher-leader-{DASHES}"
@@ -119,7 +119,7 @@ def driver_pod(name: str, node_name: str, *containers: str, directory: str = "",
         else ContainerState(running=ContainerStateRunning(started_at=ago(START, 600)))
     )
     return Pod(
-        metadata=meta(name, f"uid-pod-{namespace}-{name}", namespace, owner_references=owners),
+        metadata=tracked(name, f"uid-pod-{namespace}-{name}", namespace, owner_references=owners),
         spec=PodSpec(
             node_name=node_name,
             containers=tuple(Container(name=each, image=f"registry.k8s.io/sig-storage/{each}:v5") for each in containers),
@@ -138,12 +138,12 @@ def volume(told: Story, name: str, *node_names: str, minor: int = 0, mode: str =
     claim_uid = f"uid-claim-{name}"
     pv_name, handle = f"pvc-{name}", f"vol-{name}"
     told.put(PersistentVolumeClaim(
-        metadata=meta(name, claim_uid, "shop"),
+        metadata=tracked(name, claim_uid, "shop"),
         spec=PersistentVolumeClaimSpec(access_modes=(mode,), storage_class_name="fast", volume_name=pv_name),
         status=PersistentVolumeClaimStatus(phase="Bound"),
     ))  # fmt: skip
     told.put(PersistentVolume(
-        metadata=meta(pv_name, f"uid-{pv_name}"),
+        metadata=tracked(pv_name, f"uid-{pv_name}"),
         spec=PersistentVolumeSpec(
             claim_ref=ObjectReference(kind="PersistentVolumeClaim", namespace="shop", name=name, uid=claim_uid),
             csi=CSIPersistentVolumeSource(driver=DRIVER, volume_handle=handle),
@@ -154,7 +154,7 @@ def volume(told: Story, name: str, *node_names: str, minor: int = 0, mode: str =
     ))  # fmt: skip
     for number, node_name in enumerate(node_names):
         told.put(VolumeAttachment(
-            metadata=meta(f"csi-{name}-{number}", f"uid-va-{name}-{number}", finalizers=(story.FINALIZER,)),
+            metadata=tracked(f"csi-{name}-{number}", f"uid-va-{name}-{number}", finalizers=(story.FINALIZER,)),
             spec=VolumeAttachmentSpec(
                 attacher=DRIVER, node_name=node_name, source=VolumeAttachmentSource(persistent_volume_name=pv_name)
             ),
@@ -181,7 +181,7 @@ def user_pod(name: str, claim_name: str, node_name: str, running: bool = True) -
     )
     claim = PersistentVolumeClaimVolumeSource(claim_name=claim_name)
     return Pod(
-        metadata=meta(name, f"uid-pod-{name}", "shop"),
+        metadata=tracked(name, f"uid-pod-{name}", "shop"),
         spec=PodSpec(node_name=node_name, volumes=(PodVolume(name="data", persistent_volume_claim=claim),)),
         status=PodStatus(
             phase="Running" if running else "Pending",

@@ -4,6 +4,7 @@ Times are seconds since `START`; every fact advances the clock by `TICK` unless 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from csitrace.lifecycle.fold import fold
 from csitrace.lifecycle.history import History
@@ -17,6 +18,7 @@ from csitrace.model.events import Body, Stamp, TraceEvent, Witness
 from csitrace.model.kubernetes import (
     Annotations,
     AttachedVolume,
+    BareMeta,
     Condition,
     ContainerState,
     ContainerStateRunning,
@@ -208,9 +210,25 @@ def mount(mount_point: str, mount_id: int, fs_type: str = "fuse.csitrace", minor
     )
 
 
-def meta(name: str, uid: str, namespace: str = "", **more: object) -> ObjectMeta:
-    more.setdefault("creation_timestamp", format_rfc3339(START)[:19] + "Z")
-    return ObjectMeta(name=name, uid=uid, namespace=namespace, resource_version="1", **more)  # type: ignore[arg-type]
+def meta(name: str, uid: str, namespace: str = "", **more: object) -> BareMeta:
+    """Of the kinds whose writers are of no interest."""
+    return BareMeta(**_meta(name, uid, namespace) | more)
+
+
+def tracked(name: str, uid: str, namespace: str = "", **more: object) -> ObjectMeta:
+    """Of claims, PVs, attachments and pods, of which it is told who wrote what, when."""
+    return ObjectMeta(**_meta(name, uid, namespace) | more)
+
+
+def _meta(name: str, uid: str, namespace: str) -> dict[str, Any]:
+    created = format_rfc3339(START)[:19] + "Z"
+    return {
+        "name": name,
+        "uid": uid,
+        "namespace": namespace,
+        "resource_version": "1",
+        "creation_timestamp": created,
+    }
 
 
 def storage_class(mode: str = "WaitForFirstConsumer") -> StorageClass:
@@ -225,7 +243,7 @@ def claim(
     phase: str = "Pending", volume_name: str = "", deleting: bool = False, **annotations: str
 ) -> PersistentVolumeClaim:
     return PersistentVolumeClaim(
-        metadata=meta(
+        metadata=tracked(
             "data", CLAIM_UID, "shop",
             annotations=Annotations(**annotations),
             finalizers=("kubernetes.io/pvc-protection",),
@@ -238,7 +256,7 @@ def claim(
 
 def pv(phase: str = "Bound", **more: object) -> PersistentVolume:
     return PersistentVolume(
-        metadata=meta(PV_NAME, "uid-pv", annotations=Annotations(provisioned_by=DRIVER)),
+        metadata=tracked(PV_NAME, "uid-pv", annotations=Annotations(provisioned_by=DRIVER)),
         spec=PersistentVolumeSpec(
             claim_ref=ObjectReference(
                 kind="PersistentVolumeClaim", namespace="shop", name="data", uid=CLAIM_UID
@@ -271,7 +289,7 @@ def pod(
             Condition(type="PodScheduled", status="False", reason="Unschedulable", message=unschedulable)
         )
     return Pod(
-        metadata=meta(name, uid, "shop", deletion_timestamp=stamp if deleting else None),
+        metadata=tracked(name, uid, "shop", deletion_timestamp=stamp if deleting else None),
         spec=PodSpec(
             node_name=node,
             volumes=(
@@ -299,7 +317,7 @@ def attachment(
 ) -> VolumeAttachment:
     stamp = format_rfc3339(START)[:19] + "Z"
     return VolumeAttachment(
-        metadata=meta(
+        metadata=tracked(
             "csi-0123456789", "uid-va",
             finalizers=(FINALIZER,) if finalizer else (),
             annotations=Annotations(csi_node_id=NODE if finalizer else ""),

@@ -93,7 +93,6 @@ COMMANDS: tuple[Command, ...] = (
         demo.configure,
         demo.run,
     ),
-    Command("replay", "show what was recorded, as it was", replay.DESCRIPTION, replay.configure, replay.run),
     Command("rbac", "print the role that lets somebody watch", rbac.DESCRIPTION, rbac.configure, rbac.run),
     Command(
         "completion", "completion for a shell", completion.DESCRIPTION, completion.configure, completion.run

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from csitrace.engine.session import Session
 from csitrace.errors import TraceError
+from csitrace.lifecycle.eventlog import Kept
 from csitrace.lifecycle.snapshot import snapshot
 from csitrace.lifecycle.state import State
 from csitrace.model.events import RecordingGap, TraceEvent
@@ -89,11 +90,9 @@ class Recorder:
     def start(self) -> None:
         """Begin, with all that the session's history still has. Raises `TraceError` when the file cannot be made."""
         history = self._session.history
-        kept, before = history.kept(), None
-        if history.first_seq:
-            before = history.state_at(history.first_seq)
-            kept = [event for event in kept if event.seq > before.seq]
-        first_seq = kept[0].seq if kept else history.tail_seq + 1
+        kept = history.kept()
+        before = history.state_at(history.first_seq) if history.first_seq else None
+        first_seq = kept.first_seq or history.tail_seq + 1
         self._since, self._state, self._heard = self._session.clock(), history.tail, len(kept)
         try:
             self._writer = RotatingWriter(
@@ -134,7 +133,7 @@ class Recorder:
             if len(self._queue) <= 1:
                 self._wake.notify()
 
-    def _run(self, writer: RotatingWriter, before: State | None, kept: Sequence[TraceEvent]) -> None:
+    def _run(self, writer: RotatingWriter, before: State | None, kept: Kept) -> None:
         try:
             self._begin(writer, before, kept)
             self._write_all(writer)
@@ -148,7 +147,7 @@ class Recorder:
         finally:
             writer.close()
 
-    def _begin(self, writer: RotatingWriter, before: State | None, kept: Sequence[TraceEvent]) -> None:
+    def _begin(self, writer: RotatingWriter, before: State | None, kept: Kept) -> None:
         try:
             if before is not None:
                 writer.write_snapshot(snapshot(before))

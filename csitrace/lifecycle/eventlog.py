@@ -30,6 +30,23 @@ _READER = msgspec.msgpack.Decoder(tuple[TraceEvent, ...])
 _Chunk = tuple[TraceEvent, ...]
 
 
+class Kept:
+    """Facts as they were kept at one time, in order, unpacked as they are read, in any thread: nothing changes them."""
+
+    def __init__(self, chunks: Sequence[bytes | _Chunk], count: int, first_seq: int) -> None:
+        """`count` facts from `first_seq` on, at the end of `chunks`."""
+        self._chunks, self._count, self.first_seq = chunks, count, first_seq
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[TraceEvent]:
+        for chunk in self._chunks:
+            for event in chunk if isinstance(chunk, tuple) else _READER.decode(zlib.decompress(chunk)):
+                if event.seq >= self.first_seq:
+                    yield event
+
+
 class EventLog:
     """Append-only, in `seq` order; seqs may have gaps where a recording has. Not shared between threads."""
 
@@ -71,6 +88,13 @@ class EventLog:
             start = place // CHUNK * CHUNK
             yield from self._chunk(place // CHUNK)[place - start : end - start]
             place = start + CHUNK
+
+    def kept(self, after: int) -> Kept:
+        """A copy of the facts with a greater seq, made without unpacking any."""
+        place = bisect_right(self._seqs, after)
+        first_seq = self._seqs[place] if place < len(self._seqs) else 0
+        chunks = [*self._chunks, tuple(self._open)][place // CHUNK :]
+        return Kept(chunks, len(self._seqs) - place, first_seq)
 
     def upto(self, seq: int) -> int:
         """The seq of the last kept fact with no greater seq; 0 where there is none."""

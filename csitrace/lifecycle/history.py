@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from csitrace.lifecycle.eventlog import EventLog
+from csitrace.lifecycle.eventlog import EventLog, Kept
 from csitrace.lifecycle.fold import fold
 from csitrace.lifecycle.state import State, StepStatus
 from csitrace.lifecycle.steps import FORWARD
@@ -116,9 +116,9 @@ class History:
         """The kept events with first <= seq <= last, in order."""
         return self._log.events(first, last)
 
-    def kept(self) -> list[TraceEvent]:
-        """All events that are kept, in order: a copy, at once, for who reads them elsewhere."""
-        return list(self._events)
+    def kept(self) -> Kept:
+        """The events after `first_seq`, as they are kept now, for who reads them elsewhere."""
+        return self._log.kept(self.first_seq)
 
     def change_after(self, seq: int, key: str = "") -> int | None:
         """The position of the next change of step, of one volume or of any; None where there is none."""

@@ -11,7 +11,7 @@ import msgspec
 
 from csitrace.model.events import Body, Marked, ObjectAdded, ObjectDeleted, ObjectModified, Stamp
 from csitrace.model.kinds import KINDS, POD, Kind
-from csitrace.model.kubernetes import KubernetesObject, ObjectMeta
+from csitrace.model.kubernetes import KubernetesObject
 from csitrace.model.times import parse_rfc3339
 from csitrace.sources.imports.dumps import first_line
 from csitrace.sources.imports.inputs import Input
@@ -141,8 +141,8 @@ def _is_gone(obj: KubernetesObject, grace: int | None, verb: str) -> bool:
 
 def _removed(kind: Kind, reference: _Reference) -> Body:
     """Only its name is told; what it was last is known from elsewhere, or not at all."""
-    meta = ObjectMeta(name=reference.name, namespace=reference.namespace)
-    made: Any = kind.object_type(metadata=meta)
+    named = {"metadata": {"name": reference.name, "namespace": reference.namespace}}
+    made: Any = msgspec.convert(named, kind.object_type)
     return ObjectDeleted(object=made)
 
 

@@ -12,12 +12,12 @@ import yaml
 
 from csitrace.model.kinds import KIND_BY_NAME, Kind
 from csitrace.model.kubernetes import (
+    BareMeta,
     Event,
     EventSeries,
     EventSource,
     KubernetesObject,
     Lease,
-    ObjectMeta,
     ObjectReference,
     VolumeAttachment,
 )
@@ -56,7 +56,7 @@ class _Head(msgspec.Struct, rename="camel", frozen=True, gc=False):
 class _NewEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, gc=False):
     """events.k8s.io/v1: the same object as a core/v1 Event, with other names."""
 
-    metadata: ObjectMeta = ObjectMeta()
+    metadata: BareMeta = BareMeta()
     regarding: ObjectReference = ObjectReference()
     reason: str = ""
     note: str = ""

@@ -22,7 +22,7 @@ from csitrace.model.kubernetes import (
     PodSpec,
     PodStatus,
 )
-from tests.story import DRIVER, HANDLE, NODE, STAGING, Story, meta, straight_road
+from tests.story import DRIVER, HANDLE, NODE, STAGING, Story, straight_road, tracked
 
 UID = "ffffffff-bbbb-cccc-dddd-eeeeeeeeeeee"
 OOM = ContainerStateTerminated(reason="OOMKilled", exit_code=137, finished_at="2026-01-02T10:00:09Z")
@@ -36,7 +36,7 @@ def fuse_pod(*statuses: ContainerStatus, node: str = NODE, says_so: bool = True,
     labels = Labels(component=index.FUSE_DAEMON) if says_so else Labels()
     status.setdefault("phase", "Running")
     return Pod(
-        metadata=meta("fuse-vol-1", UID, "fuse", annotations=told, labels=labels),
+        metadata=tracked("fuse-vol-1", UID, "fuse", annotations=told, labels=labels),
         spec=PodSpec(node_name=node),
         status=PodStatus(container_statuses=statuses, **status),  # type: ignore[arg-type]
     )

@@ -13,11 +13,11 @@ from csitrace.model.kubernetes import (
     Pod,
     PodStatus,
 )
-from tests.story import meta
+from tests.story import tracked
 
 
 def a_pod(**status: object) -> Pod:
-    return Pod(metadata=meta("p", "uid-p", "ns"), status=PodStatus(**status))  # type: ignore[arg-type]
+    return Pod(metadata=tracked("p", "uid-p", "ns"), status=PodStatus(**status))  # type: ignore[arg-type]
 
 
 def waits(reason: str, message: str = "") -> ContainerStatus:
