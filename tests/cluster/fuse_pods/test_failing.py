@@ -110,9 +110,12 @@ async def test_an_api_server_that_goes_away_while_a_pod_is_awaited(
     async with _calls(fuse, target) as watched:
         with _pods_do_not_start(cluster, node):
             pod = await asyncio.to_thread(_pod_awaited, fuse, kubectl, image, node)
+            volume_id, _ = status.place_of(pod)
             await asyncio.to_thread(cluster.kill, "kube-apiserver")
             answer = await watched.until(
-                "the call is answered", lambda _: _answers(watched, "ControllerPublishVolume"), 30.0
+                "the call is answered",
+                lambda _: _answers(watched, volume_id, "ControllerPublishVolume"),
+                30.0,
             )
             assert answer[0].code == Code.UNAVAILABLE
             assert "API server" in answer[0].message
@@ -129,6 +132,7 @@ async def test_a_driver_killed_while_it_waits_for_a_pod_adopts_it(
     node = _not_the_controllers(fuse)
     with _pods_do_not_start(cluster, node):
         pod = await asyncio.to_thread(_pod_awaited, fuse, kubectl, image, node)
+        volume_id, _ = status.place_of(pod)
         [driver] = daemons.processes(fuse.controller, "--controller")
         driver.signal(signal.SIGKILL)
         await asyncio.to_thread(
@@ -138,7 +142,9 @@ async def test_a_driver_killed_while_it_waits_for_a_pod_adopts_it(
         )
         async with _calls(fuse, target) as watched:
             await watched.until(
-                "the new driver is asked", lambda _: _asked(watched, "ControllerPublishVolume"), WITHIN_S
+                "the new driver is asked",
+                lambda _: _asked(watched, volume_id, "ControllerPublishVolume"),
+                WITHIN_S,
             )
             await asyncio.to_thread(cluster.resume, node.part("kubelet"))
             await asyncio.to_thread(kubectl.wait, "condition=Ready", "pod/user", timeout_s=WITHIN_S)
@@ -157,9 +163,10 @@ async def test_an_attacher_without_patience_gets_there(
         async with _calls(fuse, target) as watched:
             with _pods_do_not_start(cluster, node):
                 pod = await asyncio.to_thread(_pod_awaited, fuse, kubectl, image, node)
+                volume_id, _ = status.place_of(pod)
                 await watched.until(
                     "the attacher has asked three times",
-                    lambda _: len(_asked(watched, "ControllerPublishVolume")) >= 3,
+                    lambda _: len(_asked(watched, volume_id, "ControllerPublishVolume")) >= 3,
                 )
                 await asyncio.to_thread(
                     daemons.eventually,
@@ -184,7 +191,9 @@ async def test_what_can_never_be_attached_is_refused_for_good(
     try:
         async with _calls(fuse, target) as watched:
             answers = await watched.until(
-                "the attachment is refused", lambda _: _answers(watched, "ControllerPublishVolume"), WITHIN_S
+                "the attachment is refused",
+                lambda _: _answers(watched, name, "ControllerPublishVolume"),
+                WITHIN_S,
             )
             assert answers[0].code == Code.NOT_FOUND
             assert answers[0].code not in NOT_FINAL
@@ -293,14 +302,16 @@ def _calls(fuse: FusePods, target: Target) -> AbstractAsyncContextManager[Watchi
     return watching(target, feeds=[fuse.controller_feed()])
 
 
-def _asked(watched: Watching, method: str) -> list[RpcStarted]:
-    """The calls of one method of the driver that csitrace heard."""
-    return [body for body in _heard(watched) if isinstance(body, RpcStarted) and _is(body, method)]
+def _asked(watched: Watching, volume_id: str, method: str) -> list[RpcStarted]:
+    """The calls of one method about one volume that csitrace heard: a feed tells of earlier ones, too."""
+    return [body for body in _heard(watched) if isinstance(body, RpcStarted) and _is(body, volume_id, method)]
 
 
-def _answers(watched: Watching, method: str) -> list[RpcFinished]:
+def _answers(watched: Watching, volume_id: str, method: str) -> list[RpcFinished]:
     """What they were answered."""
-    return [body for body in _heard(watched) if isinstance(body, RpcFinished) and _is(body, method)]
+    return [
+        body for body in _heard(watched) if isinstance(body, RpcFinished) and _is(body, volume_id, method)
+    ]
 
 
 def _heard(watched: Watching) -> Iterator[object]:
@@ -308,8 +319,8 @@ def _heard(watched: Watching) -> Iterator[object]:
     return (event.body for event in history.events(history.first_seq, history.tail_seq))
 
 
-def _is(body: RpcStarted | RpcFinished, method: str) -> bool:
-    return (body.driver, short_method(body.method)) == (DRIVER_NAME, method)
+def _is(body: RpcStarted | RpcFinished, volume_id: str, method: str) -> bool:
+    return (body.driver, body.volume_id, short_method(body.method)) == (DRIVER_NAME, volume_id, method)
 
 
 def _attached_without_a_detour(
@@ -318,6 +329,7 @@ def _attached_without_a_detour(
     """The pod is the one that was made first, no answer meanwhile was final, and nobody asked to detach."""
     assert daemons.read(kubectl, "user") == "user"
     assert [one["metadata"]["uid"] for one in daemons.pods(fuse)] == [pod["metadata"]["uid"]]
-    codes = {answer.code for answer in _answers(watched, "ControllerPublishVolume")}
+    volume_id, _ = status.place_of(pod)
+    codes = {answer.code for answer in _answers(watched, volume_id, "ControllerPublishVolume")}
     assert codes <= NOT_FINAL | {Code.OK}
-    assert _asked(watched, "ControllerUnpublishVolume") == []
+    assert _asked(watched, volume_id, "ControllerUnpublishVolume") == []
