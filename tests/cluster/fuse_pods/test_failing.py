@@ -198,8 +198,8 @@ async def test_what_can_never_be_attached_is_refused_for_good(
             assert answers[0].code == Code.NOT_FOUND
             assert answers[0].code not in NOT_FINAL
             assert daemons.leftovers(fuse) == []
-            # The attach/detach controller takes a volume for mounted until the node's status says otherwise; one that never was in
-            # it is let go with the node's next report of its own accord only, which may be five minutes away.
+            # The attach/detach controller takes a volume for mounted until the node's status says otherwise. One that was never
+            # in it is let go with the node's next report that comes without a reason, which may be five minutes away.
             await asyncio.to_thread(
                 daemons.eventually,
                 lambda: name in kubectl("get", "nodes", "-o", "jsonpath={.items[*].status.volumesInUse}"),
