@@ -185,9 +185,9 @@ async def test_what_can_never_be_attached_is_refused_for_good(
     """A volume that does not exist: the error is final, no pod is made for it and no attachment is kept, and it goes with its
     user."""
     name = f"absent-{kubectl.namespace}"
-    kubectl.apply(
-        _absent_volume(name, kubectl.namespace), _claim_of(name), daemons.user("user", image, "data")
-    )
+    kubectl.apply(_absent_volume(name, kubectl.namespace), _claim_of(name))
+    kubectl.wait("jsonpath={.status.phase}=Bound", "persistentvolumeclaim/data")
+    kubectl.apply(daemons.user("user", image, "data"))
     try:
         async with _calls(fuse, target) as watched:
             answers = await watched.until(
@@ -198,6 +198,13 @@ async def test_what_can_never_be_attached_is_refused_for_good(
             assert answers[0].code == Code.NOT_FOUND
             assert answers[0].code not in NOT_FINAL
             assert daemons.leftovers(fuse) == []
+            # The attach/detach controller takes a volume for mounted until the node's status says otherwise. One that was never
+            # in it is let go with the node's next report that comes without a reason, which may be five minutes away.
+            await asyncio.to_thread(
+                daemons.eventually,
+                lambda: name in kubectl("get", "nodes", "-o", "jsonpath={.items[*].status.volumesInUse}"),
+                lambda: "no node says that it uses the volume",
+            )
             await asyncio.to_thread(kubectl, "delete", "pod/user")
             await asyncio.to_thread(
                 daemons.eventually,
