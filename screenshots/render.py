@@ -21,6 +21,7 @@ from textual.pilot import Pilot
 
 from csitrace.cli.hearing import local_sources
 from csitrace.engine.merge import merge
+from csitrace.engine.replay import replay_session
 from csitrace.engine.session import Session
 from csitrace.lab.demo import enter, running_lab
 from csitrace.lab.sandbox import Sandbox
@@ -77,7 +78,8 @@ def several_nodes(rows: Sequence[VolumeRow]) -> float:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: the moment of a scenario that suits it best, the volume to open (None: the list), the keys to press then."""
+    """One picture: the moment of a scenario that suits it best, the volume to open (None: the list), the keys to press then.
+    `replayed`: as a recording that was put there."""
 
     name: str
     size: tuple[int, int]
@@ -85,6 +87,7 @@ class Picture:
     volume: Callable[[VolumeRow], bool] | None = None
     keys: tuple[str, ...] = ()
     scenario: str = "mixed"
+    replayed: bool = False
 
 
 PICTURES = (
@@ -101,6 +104,7 @@ PICTURES = (
     Picture("driver-80x24", SMALL, several_nodes, keys=("D", "enter"), scenario="shared"),
     Picture("nodes", LARGE, several_nodes, keys=("N",), scenario="shared"),
     Picture("node-80x24", SMALL, worst_age, keys=("N", "enter")),
+    Picture("replay", LARGE, worst_age, refused, replayed=True),
     Picture("shared", LARGE, several_nodes, lambda row: len(row.node_names) > 1, ("2",), "shared"),
 )
 
@@ -143,10 +147,20 @@ def session_at(history: History, scenario: str, seq: int) -> Session:
     return Session(f"demo {scenario}", lambda: at, past)
 
 
+def replay_at(history: History, scenario: str, seq: int) -> Session:
+    """A recording of it all, held at event `seq`."""
+    session = replay_session(f"{scenario}.csitrace")
+    session.load(history.kept())
+    session.loaded()
+    session.seek(seq)
+    return session
+
+
 async def draw(history: History, picture: Picture) -> str:
     """The picture as SVG."""
-    view = SessionView(session_at(history, picture.scenario, best_moment(history, picture.worth)))
-    app = CsitraceApp(view, hint=DEMO_HINTS[picture.scenario])
+    put_at = replay_at if picture.replayed else session_at
+    view = SessionView(put_at(history, picture.scenario, best_moment(history, picture.worth)))
+    app = CsitraceApp(view, hint="" if picture.replayed else DEMO_HINTS[picture.scenario])
     async with app.run_test(size=picture.size) as pilot:
         await painted(app, pilot)
         if picture.volume is not None:
