@@ -11,6 +11,8 @@ DEBIAN_TEST := bindfs fio sqlite3 attr tmux zsh fish chromium chromium-driver no
 DEBIAN_CLUSTER := $(shell cat tests/cluster/packages.txt 2>/dev/null)
 DEBIAN_IMAGE := mmdebstrap
 DEBIAN_SCREENSHOTS := librsvg2-bin fonts-dejavu-core
+# Many tests wait for programs that they started: two at a time on each processor.
+WORKERS := $(shell echo $$(( 2 * $$(nproc) )))
 
 .PHONY: help demo test check format image cluster-up cluster-down test-cluster fuse-rounds sanity krew bench screenshots proto venv clean
 
@@ -40,7 +42,7 @@ demo: $(VENV)/.ready ## volumes on their way, on this machine, without a cluster
 
 test: $(VENV)/.ready ## units, screens, lab, real gRPC and real FUSE; no Go, no cluster
 	$(call need,$(DEBIAN_TEST) $(DEBIAN_SCREENSHOTS))
-	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.ready ## format, lint, types, import contracts, generated code, the built wheel
 	@$(VENV)/bin/ruff format --check .

@@ -5,7 +5,7 @@
     function = "max" | "min" | "mean" | "p50" | "p90" | "p95" | "p99" | "count"
     operator = "<" | "<=" | ">" | ">=" | "=" | "=="
 
-An error is a volume that is stuck, a warning one that is slow or stuck: at the end, or with `ever` whenever a fact changed it. A
+An error is a volume that is stuck, a warning one that is slow or stuck: at the end, or with `ever` at any moment. A
 span counts from its first try to its success; one that is still open counts as long as it has lasted. Of no span at all nothing
 but `count` holds.
 """
@@ -13,8 +13,10 @@ but `count` holds.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from csitrace.errors import FilterError
+from csitrace.lifecycle.chronicle import Chronicle, Life
 from csitrace.lifecycle.filter import (
     COMPARE,
     Filter,
@@ -23,8 +25,8 @@ from csitrace.lifecycle.filter import (
     read_number,
     tokenize,
 )
-from csitrace.lifecycle.spanlog import LoggedSpan, SpanLog
-from csitrace.lifecycle.views import Severity, VolumeRow
+from csitrace.lifecycle.statistics import quantile
+from csitrace.lifecycle.views import Severity, SpanView, VolumeRow
 from csitrace.model.rpc import RPC_BY_METHOD
 from csitrace.model.times import format_duration
 
@@ -40,7 +42,7 @@ class Assertion:
     """One that was understood. `check` gives a line for each violation: none where it holds."""
 
     text: str
-    check: Callable[[SpanLog], list[str]]
+    check: Callable[[Chronicle], list[str]]
 
 
 def parse_assertion(text: str, only: str = "") -> Assertion:
@@ -58,7 +60,7 @@ def parse_assertion(text: str, only: str = "") -> Assertion:
 
 def _absence(
     words: Sequence[str], tokens: Sequence[re.Match[str]], passes: Filter[VolumeRow]
-) -> Callable[[SpanLog], list[str]]:
+) -> Callable[[Chronicle], list[str]]:
     match words[1:]:
         case ["anomaly"]:
             return lambda log: _anomalies(log, passes)
@@ -70,37 +72,38 @@ def _absence(
     raise FilterError("'no' is followed by anomaly, finding error, or finding warning; 'ever' may end it", at)
 
 
-def _anomalies(log: SpanLog, passes: Filter[VolumeRow]) -> list[str]:
+def _anomalies(told: Chronicle, passes: Filter[VolumeRow]) -> list[str]:
+    rows = {life.key: life.row for life in told.lives}
+    found = []
+    for fact in told.facts:
+        row = next((rows[key] for key in fact.keys if key in rows), None)
+        if fact.kind == "anomaly" and (not passes or (row is not None and passes.matches(row, told.now))):
+            name = f"{row.display_name}: " if row is not None else ""
+            found.append(f"{name}{fact.text} [{fact.seq}]")
+    return found
+
+
+def _findings(told: Chronicle, level: Severity, passes: Filter[VolumeRow]) -> list[str]:
     return [
-        f"{row.display_name if row is not None else anomaly.subject}: {anomaly.text} [{anomaly.seq}]"
-        for anomaly, row in log.anomalies
-        if not passes or (row is not None and passes.matches(row, anomaly.at))
+        f"{life.name}: {life.row.verdict.sentence} [{life.row.changed_seq}]"
+        for life in told.lives
+        if life.row.severity >= level and passes.matches(life.row, told.now)
     ]
 
 
-def _findings(log: SpanLog, level: Severity, passes: Filter[VolumeRow]) -> list[str]:
-    return [
-        f"{row.display_name}: {row.verdict.sentence} [{row.changed_seq}]"
-        for row in log.rows()
-        if row.severity >= level and passes.matches(row, log.at)
-    ]
-
-
-def _findings_ever(log: SpanLog, level: Severity, passes: Filter[VolumeRow]) -> list[str]:
-    """At the end, too: time alone makes a volume late."""
-    ended = {row.key: row for row in log.rows() if row.severity >= level}
-    found = {key: (worst.row, worst.seq) for key, worst in log.worst.items() if worst.severity >= level}
-    found |= {key: (row, row.changed_seq) for key, row in ended.items() if key not in found}
-    return [
-        f"{row.display_name}: {row.verdict.sentence} [{seq}]"
-        for row, seq in found.values()
-        if passes.matches(row, log.at)
-    ]
+def _findings_ever(told: Chronicle, level: Severity, passes: Filter[VolumeRow]) -> list[str]:
+    """Of each volume its worst moment."""
+    found = []
+    for life in told.lives:
+        worst = max(life.findings, key=lambda finding: finding.verdict.severity, default=None)
+        if worst is not None and worst.verdict.severity >= level and passes.matches(life.row, told.now):
+            found.append(f"{life.name}: {worst.verdict.sentence} [{worst.seq}]")
+    return found
 
 
 def _measure(
     text: str, tokens: Sequence[re.Match[str]], passes: Filter[VolumeRow]
-) -> Callable[[SpanLog], list[str]]:
+) -> Callable[[Chronicle], list[str]]:
     name = tokens[0].group().lower()
     if name != "count" and name not in _FUNCTIONS:
         known = ", ".join((*_FUNCTIONS, "count"))
@@ -118,18 +121,18 @@ def _measure(
     within = _restriction(restriction, tokens[1].end() + len(span_name) + len(comma))
     compare, wanted, told = _comparison(text, end + 1, name)
 
-    def chosen(log: SpanLog) -> list[LoggedSpan]:
+    def chosen(recording: Chronicle) -> list[_Lived]:
         return [
-            logged
-            for logged in log.spans
-            if logged.span.name == span_name.strip()
-            and passes.matches(logged.row, log.at)
-            and within.matches(logged.row, log.at)
+            _Lived(life, span, recording.now)
+            for life in recording.lives
+            if passes.matches(life.row, recording.now) and within.matches(life.row, recording.now)
+            for span in life.spans
+            if span.name == span_name.strip()
         ]
 
     if name == "count":
-        return lambda log: _count(chosen(log), log, compare, wanted)
-    return lambda log: _compared(name, chosen(log), log, compare, wanted, told)
+        return lambda recording: _count(chosen(recording), recording, compare, wanted)
+    return lambda recording: _compared(name, chosen(recording), recording, compare, wanted, told)
 
 
 def _closing(tokens: Sequence[re.Match[str]]) -> int:
@@ -159,58 +162,79 @@ def _comparison(text: str, at: int, name: str) -> tuple[Callable[[float, float],
     return COMPARE["=" if found["operator"] == "==" else found["operator"]], value, found["operator"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lived:
+    """One span of one volume, in a recording that ends at `now`."""
+
+    life: Life
+    span: SpanView
+    now: int
+
+    @property
+    def lasted(self) -> int:
+        """Its length (ns); of one that is open, until the end."""
+        ended_at = self.span.ended_at if self.span.ended_at is not None else self.now
+        return max(ended_at - self.span.started_at, 0)
+
+    @property
+    def seq(self) -> int:
+        """The fact that told last of it: the last of its calls', or where none is known the volume's last one."""
+        calls = (
+            call
+            for call in self.life.calls
+            if call.started_at in self.span.retry_marks and RPC_BY_METHOD[call.method].span == self.span.name
+        )
+        return max((call.finished_seq or call.seq for call in calls), default=self.life.volume.changed_seq)
+
+    @property
+    def line(self) -> str:
+        span = self.span
+        where = f" on {span.node_name}" if span.node_name else ""
+        tries = f", {span.attempts} tries" if span.attempts > 1 else ""
+        still = ", still open" if span.ended_at is None else ""
+        took = format_duration(self.lasted)
+        return f"{self.life.name}: {span.name}{where} took {took}{tries}{still} [{self.seq}]"
+
+
 def _count(
-    found: Sequence[LoggedSpan], log: SpanLog, compare: Callable[[float, float], bool], wanted: float
+    found: Sequence[_Lived], recording: Chronicle, compare: Callable[[float, float], bool], wanted: float
 ) -> list[str]:
-    done = [logged for logged in found if logged.span.ended_at is not None]
+    done = [lived for lived in found if lived.span.ended_at is not None]
     if compare(len(done), wanted):
         return []
-    seq = max((logged.seq for logged in found), default=log.state.seq)
+    seq = max((lived.seq for lived in found), default=recording.events)
     open_ = f", {len(found) - len(done)} still open" if len(found) > len(done) else ""
     return [f"there are {len(done)}{open_} [{seq}]"]
 
 
 def _compared(
     name: str,
-    found: Sequence[LoggedSpan],
-    log: SpanLog,
+    found: Sequence[_Lived],
+    recording: Chronicle,
     compare: Callable[[float, float], bool],
     wanted: float,
     operator: str,
 ) -> list[str]:
     if not found:
-        return [f"there is no such span [{log.state.seq}]"]
-    found = sorted(found, key=lambda logged: logged.lasted(log.at))
+        return [f"there is no such span [{recording.events}]"]
+    found = sorted(found, key=lambda lived: lived.lasted)
     if (name, operator[0]) in (("max", "<"), ("min", ">")):  # each of them has to fulfil it
-        return [_line(logged, log) for logged in found if not compare(logged.lasted(log.at), wanted)]
-    value = _FUNCTIONS[name]([logged.lasted(log.at) for logged in found])
+        return [lived.line for lived in found if not compare(lived.lasted, wanted)]
+    value = _FUNCTIONS[name]([lived.lasted for lived in found])
     if compare(value, wanted):
         return []
     named = found[0] if name == "min" else found[-1]
-    return [f"{name} is {format_duration(int(value))} of {len(found)}; {_line(named, log)}"]
+    return [f"{name} is {format_duration(int(value))} of {len(found)}; {named.line}"]
 
 
-def _line(logged: LoggedSpan, log: SpanLog) -> str:
-    span = logged.span
-    where = f" on {span.node_name}" if span.node_name else ""
-    tries = f", {span.attempts} tries" if span.attempts > 1 else ""
-    still = ", still open" if span.ended_at is None else ""
-    took = format_duration(logged.lasted(log.at))
-    return f"{logged.row.display_name}: {span.name}{where} took {took}{tries}{still} [{logged.seq}]"
+def _percentile(percent: int) -> Callable[[Sequence[int]], float]:
+    return lambda values: quantile(values, Fraction(percent, 100)) or 0
 
 
-def percentile(values: Sequence[float], percent: int) -> float:
-    """The nearest rank of values in ascending order: one of them, never an average."""
-    return values[max(0, -(-len(values) * percent // 100) - 1)]
-
-
-_FUNCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
+_FUNCTIONS: dict[str, Callable[[Sequence[int]], float]] = {
     "max": lambda values: values[-1],
     "min": lambda values: values[0],
     "mean": lambda values: sum(values) / len(values),
-    "p50": lambda values: percentile(values, 50),
-    "p90": lambda values: percentile(values, 90),
-    "p95": lambda values: percentile(values, 95),
-    "p99": lambda values: percentile(values, 99),
+    **{f"p{percent}": _percentile(percent) for percent in (50, 90, 95, 99)},
 }
 """Of lengths in ascending order, at least one."""

@@ -5,21 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csitrace.errors import FilterError
-from csitrace.lifecycle.assertion import parse_assertion, percentile
-from csitrace.lifecycle.spanlog import SpanLog, span_log
+from csitrace.lifecycle.assertion import parse_assertion
+from csitrace.lifecycle.chronicle import chronicle
 from tests.story import HANDLE, NODE, Story, straight_road, way_back_road
 
 WHOLE = way_back_road(straight_road()[-1][1])
-LOG = span_log(WHOLE.events)
+LOG = chronicle(WHOLE.events)
 
 
 def test_spans_of_a_volume_that_is_gone_are_kept() -> None:
     """From provision to delete, each once, with how it ended."""
     assert WHOLE.volume.gone_at is not None
-    told = [logged.span.name for logged in LOG.spans]
+    (life,) = LOG.lives
+    told = [span.name for span in life.spans]
     assert told == ["provision", "attach", "stage", "publish", "unpublish", "unstage", "detach", "delete"]
-    assert all(logged.span.outcome == "ok" for logged in LOG.spans)
-    assert {logged.row.storage_class for logged in LOG.spans} == {"fast"}
+    assert all(span.outcome == "ok" for span in life.spans)
+    assert life.row.storage_class == "fast"
 
 
 def test_a_span_of_more_tries_than_a_state_keeps_still_begins_with_the_first() -> None:
@@ -29,10 +30,12 @@ def test_a_span_of_more_tries_than_a_state_keeps_still_begins_with_the_first() -
     for _ in range(200):
         story.rpc("ControllerPublishVolume", 13, "no", node_id=NODE)
     story.rpc("ControllerPublishVolume", node_id=NODE)
-    (attach,) = [logged for logged in span_log(story.events).spans if logged.span.name == "attach"]
-    assert attach.span.attempts == 201
-    assert attach.span.started_at <= first + 10**9
-    assert attach.seq == story.events[-1].seq
+    told = chronicle(story.events)
+    (attach,) = [span for span in told.lives[0].spans if span.name == "attach"]
+    assert attach.attempts == 201
+    assert attach.started_at <= first + 10**9
+    (line,) = parse_assertion("max(attach) < 1ms").check(told)
+    assert line.endswith(f"201 tries [{story.events[-1].seq}]")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,8 @@ def test_what_holds_and_what_does_not(text: str) -> None:
 def test_a_violation_names_volume_value_and_fact() -> None:
     """One line each."""
     (line,) = parse_assertion("max(attach) < 1ms").check(LOG)
-    seq = next(logged.seq for logged in LOG.spans if logged.span.name == "attach")
+    call = next(call for call in LOG.lives[0].calls if call.method == "ControllerPublishVolume")
+    seq = call.finished_seq
     assert line == f"shop/data: attach on {NODE} took 0.1s [{seq}]"
     assert parse_assertion("count(stage) = 2").check(LOG)[0].startswith("there are 1 [")
 
@@ -76,18 +80,18 @@ def test_an_open_span_counts_as_long_as_it_lasts() -> None:
     story = dict(straight_road())["12"]
     story.call("ControllerPublishVolume", volume_id=HANDLE, node_id=NODE)
     story.call("ControllerPublishVolume", at=60, volume_id="other")
-    (line,) = parse_assertion("max(attach, claim:data) < 10s").check(span_log(story.events))
+    (line,) = parse_assertion("max(attach, claim:data) < 10s").check(chronicle(story.events))
     assert "still open" in line
 
 
 def test_a_refusal_that_was_overcome_is_a_finding_ever_and_none_at_the_end() -> None:
-    """`ever` looks at every moment at which a fact changed a volume."""
+    """`ever` looks at every moment."""
     story = dict(straight_road())["15"]
     story.rpc("NodeStageVolume", 13, "no device")
-    refused = span_log(story.events)
+    refused = chronicle(story.events)
     assert parse_assertion("no finding error").check(refused)
     story.rpc("NodeStageVolume")
-    mended = span_log(story.events)
+    mended = chronicle(story.events)
     assert not parse_assertion("no finding error").check(mended)
     (line,) = parse_assertion("no finding error ever").check(mended)
     assert "no device" in line
@@ -121,22 +125,14 @@ def test_no_text_is_more_than_a_wrong_assertion(text: str) -> None:
     """Whatever is written: understood, or told as wrong with a position in it."""
     position = 0
     try:
-        parse_assertion(text).check(SpanLog())
+        parse_assertion(text).check(chronicle([]))
     except FilterError as error:
         position = error.position
     assert 0 <= position <= len(text)
 
 
-@given(st.lists(st.integers(), min_size=1).map(sorted), st.integers(1, 100))
-def test_a_percentile_is_one_of_the_values(values: list[int], percent: int) -> None:
-    """The nearest rank: at least so many of them are no greater."""
-    value = percentile(values, percent)
-    assert value in values
-    assert sum(each <= value for each in values) * 100 >= percent * len(values)
-
-
 def test_a_story_without_volumes_has_no_spans() -> None:
     """And no finding."""
-    log = span_log(Story().hear_everyone().events)
-    assert log.spans == []
+    log = chronicle(Story().hear_everyone().events)
+    assert log.lives == ()
     assert parse_assertion("no finding warning ever").check(log) == []
