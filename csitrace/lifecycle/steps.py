@@ -4,7 +4,7 @@ Each row says who acts, what each witness says (`witnessed`), whose word decides
 steps prove it. The numbers are the product's: they appear on screens, in traces and in the docs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from csitrace.lifecycle.context import IMMEDIATE, Context
@@ -350,6 +350,12 @@ PHASE_STEPS = ("6", "14", "16a", "16b")
 
 ATTENTION_WHEN_IMMEDIATE = ("1", "5", "6", "7", "8", "2", "3", "4", "9")
 """With Immediate binding the volume is made before, and without, a pod: then these come in this order."""
+
+
+def comes_without_a_pod(step_id: str, order: Sequence[str]) -> bool:
+    """Whether a step is waited for, in an order of `attention_order`, whatever pods there are: what is true of a pod is no cause
+    of when it began to be. Of other orders: never."""
+    return "2" in order and "1" != step_id and order.index(step_id) < order.index("2")
 
 
 def attention_order(ctx: Context) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from csitrace.lifecycle.fuse import fuse_states, trouble
 from csitrace.lifecycle.holds import Hold, fuse_pod, hold
 from csitrace.lifecycle.ladder import SETTLED, current_step, expansion, ladder, way_back
 from csitrace.lifecycle.state import FuseState, State, StepStatus, Use, Volume
-from csitrace.lifecycle.steps import attention_order
+from csitrace.lifecycle.steps import attention_order, comes_without_a_pod
 from csitrace.lifecycle.views import Evidence, Severity, StepView, Verdict
 from csitrace.model.events import Witness
 from csitrace.model.times import MINUTE, SECOND, format_duration
@@ -125,7 +125,8 @@ def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdi
             return word
     step = where.current
     assert step is not None
-    since = _since(where, volume)
+    without_pod = where.use is not None and comes_without_a_pod(step.step_id, where.order)
+    since = _since(_forward(state, volume, None) if without_pod else where, volume)
     severity = _severity(ctx, step, since, now)
     sentence = _sentence(ctx, step, severity, since, now)
     held = hold(ctx, step.step_id) or Hold("")
@@ -175,7 +176,7 @@ def _since(where: Standing, volume: Volume) -> int:
     latest = 0
     for step_id in where.order:
         view = next(view for view in where.steps if view.step_id == step_id)
-        if view is where.current:
+        if where.current is not None and step_id == where.current.step_id:
             undone = (t.at or 0 for t in view.testimonies.values() if t.status is StepStatus.PENDING)
             latest = max(latest, *undone, 0)
             break

@@ -39,7 +39,7 @@ class Case:
 
 
 CASES = (
-    Case("CreateVolume", "6", "external-provisioner → driver", ("2", "5"), "ProvisioningFailed"),
+    Case("CreateVolume", "6", "external-provisioner → driver", ("5",), "ProvisioningFailed"),
     Case("ControllerPublishVolume", "13", "external-attacher → driver", ("12",), "FailedAttachVolume"),
     Case("NodeStageVolume", "16a", "kubelet", ("14", "15"), "FailedMount"),
 )

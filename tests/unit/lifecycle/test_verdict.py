@@ -11,7 +11,7 @@ from csitrace.model import events
 from csitrace.model.events import Witness
 from csitrace.model.fuse import BUCKETS, DaemonStatus, OpCount
 from csitrace.model.kubernetes import EventSource
-from csitrace.model.times import SECOND
+from csitrace.model.times import SECOND, format_rfc3339
 from tests.story import (
     DRIVER,
     HANDLE,
@@ -379,3 +379,17 @@ def test_what_is_undone_is_waited_for_since_then() -> None:
     story.rpc("NodeUnpublishVolume", target_path=TARGET).unmount(TARGET, 101)
     word = story.verdict()
     assert (word.step_id, word.severity) == ("16b", Severity.MOVING)
+
+
+def test_a_volume_that_is_made_without_a_pod_is_waited_for_since_before_the_pod() -> None:
+    """A class that binds immediately: the claim has waited for its volume for an hour when its pod comes, and still has."""
+    story = Story().hear_everyone().put(storage_class("Immediate")).put(csi_driver()).put(node())
+    story.put(claim()).put(claim(storage_provisioner=DRIVER))
+    alone = story.verdict()
+    story.at += 3600 * SECOND
+    late = pod()
+    created = format_rfc3339(story.at)[:19] + "Z"
+    story.put(replace(late, metadata=replace(late.metadata, creation_timestamp=created)))
+    word = story.verdict()
+    assert (word.step_id, word.severity) == ("6", Severity.STUCK)
+    assert word.since == alone.since
