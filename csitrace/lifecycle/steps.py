@@ -355,7 +355,7 @@ ATTENTION_WHEN_IMMEDIATE = ("1", "5", "6", "7", "8", "2", "3", "4", "9")
 def comes_without_a_pod(step_id: str, order: Sequence[str]) -> bool:
     """Whether a step is waited for, in an order of `attention_order`, whatever pods there are: what is true of a pod is no cause
     of when it began to be. Of other orders: never."""
-    return "2" in order and "1" != step_id and order.index(step_id) < order.index("2")
+    return "2" in order and step_id != "1" and order.index(step_id) < order.index("2")
 
 
 def attention_order(ctx: Context) -> tuple[str, ...]:
