@@ -1,6 +1,6 @@
 """Where the lab differs from a real cluster, the lab is wrong: what it is compared with is what a real cluster does.
 
-With CSITRACE_RECORD=1 the lives are recorded instead.
+With CSITRACE_RECORD=lives the lives are recorded instead.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def lived(target: Target) -> Outcomes:
             return await live_all(place, recorded, uuid.uuid4().hex[:6])
 
     outcomes = asyncio.run(live())
-    if os.environ.get("CSITRACE_RECORD"):
+    if os.environ.get("CSITRACE_RECORD") == "lives":
         forms = {life: form_of(told) for life, told in outcomes.items() if isinstance(told, list)}
         known = msgspec.json.decode(RECORDED.read_bytes(), type=dict[str, dict[str, list[str]]])
         kept = {life: form for life, form in known.items() if life in NAMES} | forms

@@ -27,6 +27,6 @@ Every road is judged by `judge` all the while and at its end: see there. A road 
 * `python -m pytest tests/roads` walks what the lab can walk.
 * `python -m pytest -m cluster tests/cluster/test_roads.py` walks the calm roads on a real cluster, several at a time, each a
   result of its own. Roads that kill parts are walked one by one, with `walk.walk`.
-* Either prints the table of what was seen. With `CSITRACE_RECORD=1` they keep it in `walked.json`, too, and write
+* Either prints the table of what was seen. With `CSITRACE_RECORD=roads` they keep it in `walked.json`, too, and write
   docs/roads.md from that (the lab's with `-n0`); a test that walks roads by itself hands its journeys to `plugin.note`.
 """

@@ -1,4 +1,4 @@
-"""What was seen on the roads of a test run: a table at its end, and with CSITRACE_RECORD=1 the recording for docs/roads.md."""
+"""What was seen on the roads of a test run: a table at its end, and with CSITRACE_RECORD=roads the recording for docs/roads.md."""
 
 import os
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Summary:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, and the recording."""
-        if os.environ.get("CSITRACE_RECORD"):
+        if os.environ.get("CSITRACE_RECORD") == "roads":
             record.keep(self.journeys, ROADS)
         titles = {road.name: road.title for road in ROADS}
         terminalreporter.section("roads")

@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "roads.md"
 _HEAD = """\
 # The roads a volume can take
 
-Made from runs, not written: `CSITRACE_RECORD=1` makes it anew. Each road is a coroutine in `tests/roads/`, walked on a real
+Made from runs, not written: `CSITRACE_RECORD=roads` makes it anew. Each road is a coroutine in `tests/roads/`, walked on a real
 Kubernetes and, where it can be, in the embedded lab, and judged in both by the same judge: no step is shown as done before a
 witness proved it, times are in causal order, no healthy volume is called stuck, and in the end nothing is left in the API
 server, on the nodes and in the backing store.

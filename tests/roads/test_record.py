@@ -5,7 +5,7 @@ from tests.roads.catalogue import ROADS
 
 
 def test_the_docs_are_made_of_the_recording() -> None:
-    """docs/roads.md is what the recording gives; after a change: CSITRACE_RECORD=1 with the road's test,
+    """docs/roads.md is what the recording gives; after a change: CSITRACE_RECORD=roads with the road's test,
     or `python -m tests.roads.record` where only its words have changed."""
     assert record.DOCUMENT.read_text() == record.document(record.read(), ROADS)
 
