@@ -1,4 +1,4 @@
-"""What was seen on the roads of a test run: a table at its end, and with CSITRACE_RECORD=roads the recording for docs/roads.md."""
+"""What was seen on the roads of a test run: a table at its end, and with CSITRACE_RECORD=roads it is kept for docs/roads.md."""
 
 import os
 from dataclasses import dataclass, field
