@@ -1,10 +1,15 @@
 """argparse with kubectl's habits."""
 
 import argparse
+import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 EXIT_CODES = "exit codes: 0 done, 1 a finding or a failed wait, 2 wrong usage, 3 cannot reach or not allowed"
+
+
+_BELOW_ZERO = re.compile(r"-\d")
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,12 +26,24 @@ class Parser(argparse.ArgumentParser):
         """As argparse; where there are no sub-commands, flags and words may be mixed."""
         if self._subparsers is not None or self._is_intermixed:
             return super().parse_known_args(args, namespace)
+        given = sys.argv[1:] if args is None else args
         self._is_intermixed = True  # what follows calls this method twice: for the flags, and for the words
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            return self.parse_known_intermixed_args(_with_values(given), namespace)
         finally:
             self._is_intermixed = False
 
     def error(self, message: str) -> NoReturn:
         """Say it in one line, and end with 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """`--at -30s` as `--at=-30s`: argparse takes for a flag what begins with a minus, and none of ours goes on with a digit."""
+    joined: list[str] = []
+    for word in words:
+        if _BELOW_ZERO.match(word) and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined

@@ -110,6 +110,13 @@ def test_flags_stand_anywhere_among_the_words() -> None:
     assert (parsed.resources, parsed.namespace, parsed.output) == (["pvc", "data", "pod/x"], "shop", "screen")
 
 
+def test_a_distance_from_the_end_is_no_flag() -> None:
+    """`--at -30s` is understood as it is written in the help, with and without `=`."""
+    parser = build_parser("csitrace")
+    for words in (["--at", "-30s"], ["--at=-30s"]):
+        assert parser.parse_args(["replay", "x.csitrace", *words]).at == "-30s"
+
+
 def test_help_names_every_scenario_of_the_lab() -> None:
     """What `demo --help` offers is what the lab can play."""
     assert set(SCENARIO_NAMES) == set(SCENARIOS)
