@@ -1,34 +1,142 @@
-"""The calm roads on a real Kubernetes, several at a time: they mostly wait, so together they take little longer than one."""
+"""The calm roads on a real Kubernetes, several at a time: they mostly wait, so together they take little longer than one. A watch
+that records them is killed at their end, and its recording has to show them again."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from csitrace.engine.session import Session
+from csitrace.model.events import Marked
+from csitrace.trace.reader import TraceReader
 from tests.cluster.conftest import Target
+from tests.cluster.harness import objects, storage
+from tests.cluster.harness.kubectl import Kubectl
 from tests.roads.abreast import Abreast
 from tests.roads.catalogue import CALM_ON_CLUSTER
-from tests.roads.on_cluster import on_cluster
+from tests.roads.on_cluster import OnCluster, on_cluster
 from tests.roads.plugin import note
+from tests.roads.replayed import not_replayed
 from tests.roads.road import Road
+from tests.roads.traveller import Told
+from tests.terminal import Terminal
+from tests.tour import Pictures, expect, mark, pictures
 
 _LONGEST_S = 900
 """All of them together, on two cores; each has a deadline of its own for every moment."""
 
+_IN_USE_WITHIN_S = 120.0
+
+_CSITRACE = (sys.executable, "-m", "csitrace")
+_ON_THEIR_WAY = 4
+"""So many volumes are on the screen when its pictures are taken first, one of them mounted."""
+
+_MOUNTED = "● ● ● ●"
+
+
+@dataclass
+class Watch:
+    """`csitrace watch --record` in a terminal, the pictures that were taken of it at marks, and the file."""
+
+    terminal: Terminal
+    recording: Path
+    seen: dict[str, Pictures] = field(default_factory=dict)
+
+    def look(self, name: str) -> None:
+        """Take pictures at a new mark, while facts go on coming in, and follow again."""
+        mark(self.terminal, name)
+        self.seen[name] = pictures(self.terminal)
+        self.terminal.press(")")
+        self.terminal.until("that it follows", lambda screen: "LIVE" in screen[0])
+
+
+@dataclass
+class Walking:
+    """All roads that this run has selected, on their way, and the history of who watches them in this process."""
+
+    roads: Abreast
+    watch: Watch
+    sessions: list[Session] = field(default_factory=list)
+
 
 @pytest.fixture(scope="module")
-def walking(target: Target, request: pytest.FixtureRequest) -> Iterator[Abreast]:
-    """All roads that this run has selected, on their way since the first of them was asked for."""
+def watch(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    """One of all namespaces and witnesses."""
+    directory = tmp_path_factory.mktemp("watch")
+    recording = directory / "roads.csitrace"
+    heard = target.cluster.hearing() if target.cluster is not None else []
+    command = [*_CSITRACE, "watch", "--record", str(recording), *heard]
+    with Terminal(directory, command, {"KUBECONFIG": str(target.kubectl.kubeconfig)}) as terminal:
+        terminal.until("that it records", lambda screen: "REC" in screen[0])
+        yield Watch(terminal, recording)
+
+
+@pytest.fixture(scope="module")
+def walking(target: Target, watch: Watch, request: pytest.FixtureRequest) -> Iterator[Walking]:
+    """The roads, on their way since the first of them was asked for."""
     selected: list[Road] = [
-        item.callspec.params["road"]  # type: ignore[misc]
+        item.callspec.params["road"]
         for item in request.session.items
-        if item.path == request.path and isinstance(item, pytest.Function)
+        if item.path == request.path and isinstance(item, pytest.Function) and hasattr(item, "callspec")
     ]
-    with Abreast(selected, lambda: on_cluster(target)) as abreast:
-        yield abreast
+    sessions: list[Session] = []
+
+    @asynccontextmanager
+    async def place() -> AsyncIterator[tuple[OnCluster, Session]]:
+        async with on_cluster(target) as (there, session):
+            sessions.append(session)
+            yield there, session
+
+    with Abreast(selected, place) as roads:
+        watch.terminal.until("volumes on their way", _is_busy, _LONGEST_S)
+        watch.look("on their way")
+        yield Walking(roads, watch, sessions)
+
+
+def _is_busy(screen: list[str]) -> bool:
+    roads = [line for line in screen if " road-" in line]
+    return len(roads) >= _ON_THEIR_WAY and any(_MOUNTED in line for line in roads)
 
 
 @pytest.mark.timeout(_LONGEST_S)
 @pytest.mark.parametrize("road", CALM_ON_CLUSTER, ids=lambda road: road.name)
-def test_road_on_the_cluster(walking: Abreast, road: Road, request: pytest.FixtureRequest) -> None:
+def test_road_on_the_cluster(walking: Walking, road: Road, request: pytest.FixtureRequest) -> None:
     """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
-    note(request.config, walking.result(road))
+    note(request.config, walking.roads.result(road))
+
+
+@pytest.mark.timeout(_LONGEST_S)
+def test_the_recording_of_a_watch_that_was_killed_shows_them_all(
+    walking: Walking, kubectl: Kubectl, image: objects.Image, tmp_path: Path
+) -> None:
+    """`watch --record` is killed (SIGKILL) when all roads are over. Its recording holds every moment of every road, each road's
+    in their order, as another process saw them live; and at each mark `replay` shows what the killed watch showed."""
+    watch, told = walking.watch, walking.sessions[0].history
+    assert isinstance(told, Told)
+    walking.roads.wait()
+    claims = [objects.claim(name, storage.WAITING_CLASS) for name in ("data", "logs", "spare")]
+    kubectl.apply(*claims, objects.pod("pod", image, claims=("data", "logs")))
+    watch.terminal.until(
+        "both in use", lambda screen: _in_use(screen, kubectl.namespace) == 2, _IN_USE_WITHIN_S
+    )
+    watch.look("all over")
+    watch.terminal.until("the mark in the file", lambda _: _is_recorded(watch.recording, "all over"))
+    watch.terminal.kill()
+    assert told.awaited
+    with TraceReader.open(watch.recording) as reader:
+        assert not_replayed(reader.events(), told.awaited) == []
+    for name, seen in watch.seen.items():
+        with Terminal(tmp_path, [*_CSITRACE, "replay", str(watch.recording), "--at", name]) as replayed:
+            expect(replayed, seen)
+
+
+def _in_use(screen: list[str], namespace: str) -> int:
+    return sum(f"{namespace}/" in line and "in use" in line for line in screen)
+
+
+def _is_recorded(recording: Path, name: str) -> bool:
+    with TraceReader.open(recording) as reader:
+        return any(isinstance(event.body, Marked) and event.body.text == name for event in reader.events())

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractAsyncContextManager
 from threading import Thread
 from types import TracebackType
@@ -46,6 +46,10 @@ class Abreast:
     def result(self, road: Road) -> Journey:
         """What was seen on a road, once it is over; raises what went wrong on it."""
         return self._journeys[road.name].result()
+
+    def wait(self) -> None:
+        """Until all roads are over, however they end."""
+        wait(self._journeys.values())
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # it waits for all that was cancelled

@@ -1,7 +1,7 @@
 """Who drives a road: acts as a user does, waits for moments, and writes down how every step stands in each."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -9,29 +9,30 @@ from msgspec.structs import replace
 
 from csitrace.engine.session import Session
 from csitrace.lifecycle.history import History
-from csitrace.lifecycle.ladder import ladder, way_back
-from csitrace.lifecycle.state import State, Use, Volume
-from csitrace.lifecycle.verdict import Standing, standing, verdict_of
-from csitrace.lifecycle.views import Severity, Verdict
+from csitrace.lifecycle.state import State, Volume
+from csitrace.lifecycle.views import Severity
 from csitrace.model.events import TraceEvent
 from tests.cluster.harness import objects
 from tests.cluster.watching import describe
 from tests.roads.expected import Expected, Waits, expected
-from tests.roads.judge import Judge, is_going
+from tests.roads.judge import Judge
 from tests.roads.manifests import IDLE, Object
 from tests.roads.road import Place, Road
 from tests.roads.seen import Seen
+from tests.roads.shown import Awaited, Shown, find
 from tests.roads.table import SIGNS, Moment
 
 T = TypeVar("T")
 
 
 class Told(History):
-    """A history that tells each fact on, with the states before and after it; `seen`: what the facts prove by themselves."""
+    """A history that tells each fact on, with the states before and after it; `seen`: what the facts prove by themselves;
+    `awaited`: the moments that came, of the roads that were walked to their end, each road's in their order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen = Seen()
+        self.awaited: list[Awaited] = []
         self.listeners: list[Callable[[State, TraceEvent, State], None]] = []
 
     def append(self, event: TraceEvent) -> State:
@@ -53,6 +54,7 @@ class Traveller:
     namespace: str
     judge: Judge
     moments: list[Moment] = field(default_factory=list)
+    awaited: list[Awaited] = field(default_factory=list)
     handles: list[str] = field(default_factory=list)
     _states: list[State] = field(default_factory=list)
     _last_matters: bool = True
@@ -138,13 +140,7 @@ class Traveller:
 
     def find(self, of: str, state: State) -> Volume | None:
         """The newest of that name, also when it is gone."""
-        candidates = [volume for volume in state.volumes.values() if self._is(volume, of)]
-        return max(candidates, key=lambda v: (v.gone_at is None, v.first_seen_at), default=None)
-
-    def _is(self, volume: Volume, of: str) -> bool:
-        if of.startswith("pv/"):
-            return volume.pv is not None and volume.pv.name == of.removeprefix("pv/")
-        return (volume.namespace, volume.name) == (self.namespace, of)
+        return find(state, self.namespace, of)
 
     async def until(self, what: str, holds: Callable[[State], T | None], within_s: float | None = None) -> T:
         """What `holds` returns for the first state of which it is true; `within_s`: instead of the place's patience."""
@@ -188,7 +184,7 @@ class Traveller:
             volume = self.find(of, state)
             if volume is None:
                 return None
-            shown = _Shown.of(state, volume, pod)
+            shown = Shown.of(state, volume, pod)
             if shown is None or shown.differences(right):
                 return None
             return shown.moment(name, f"{of} in {pod}" if pod else of)
@@ -198,6 +194,7 @@ class Traveller:
             raise AssertionError(
                 f"{self.road.name}: not within {within_s:g} s: {name}, of {of}\n{self._told_otherwise(of, pod, right)}"
             )
+        self.awaited.append(Awaited(self.namespace, name, of, pod, right))
         self.moments.append(found)
         return self.volume(of, self._states[0] if self._states else self.state)
 
@@ -230,7 +227,7 @@ class Traveller:
 
     def _told_otherwise(self, of: str, pod: str, right: Expected) -> str:
         volume = self.find(of, self.state)
-        shown = _Shown.of(self.state, volume, pod) if volume is not None else None
+        shown = Shown.of(self.state, volume, pod) if volume is not None else None
         if shown is None:
             return f"there is no such volume, or no such pod of it\n{self.describe()}"
         strip = "".join(SIGNS[status] for status in shown.moment("", "").statuses.values())
@@ -243,48 +240,3 @@ class Traveller:
             if not self.judge.concerns(volume):
                 ours = ours.delete(key)
         return describe(replace(self.state, volumes=ours), self.session.now)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What a screen shows of one volume in one moment."""
-
-    state: State
-    volume: Volume
-    where: Standing
-    use: Use | None
-
-    @classmethod
-    def of(cls, state: State, volume: Volume, pod: str) -> "_Shown | None":
-        """For a pod by name (the newest of that name), or for the one that counts. None where there is no such pod."""
-        where = standing(state, volume)
-        if not pod:
-            return cls(state, volume, where, where.use or next(_placed(volume), None))
-        use = next((use for use in volume.uses if use.pod.name == pod), None)
-        return cls(state, volume, where, use) if use is not None else None
-
-    @property
-    def going(self) -> bool:
-        return is_going(self.state, self.volume, self.use) if self.use is not None else self.where.going
-
-    def word(self) -> Verdict:
-        return verdict_of(self.state, self.volume, self.where, self.state.at)
-
-    def differences(self, right: Expected) -> list[str]:
-        forward = ladder(self.state, self.volume, self.use)
-        back = way_back(self.state, self.volume, self.use) if right.going else ()
-        return right.differences(forward, back, self.going, self.word())
-
-    def moment(self, name: str, of: str) -> Moment:
-        views = ladder(self.state, self.volume, self.use)
-        if self.going:
-            views += way_back(self.state, self.volume, self.use)
-        word = self.word()
-        statuses = {view.step_id: view.status for view in views}
-        return Moment(name, of, statuses, word.step_id, word.holder, word.severity.name, word.sentence)
-
-
-def _placed(volume: Volume) -> Iterator[Use]:
-    """The pods it had, for a volume that is on its way back or at rest."""
-    if volume.gone_at is not None or volume.claim_gone_at is not None:
-        yield from (use for use in volume.uses if use.node_name)

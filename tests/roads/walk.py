@@ -39,6 +39,7 @@ async def walk(road: Road, place: Place, session: Session) -> Journey:
         await place.close_namespace(namespace)
     assert not judge.wrong, "\n".join([f"{road.name}: {len(judge.wrong)} wrong", *judge.wrong[:MOST_SHOWN]])
     assert traveller.moments, f"{road.name}: a road without a moment shows nothing"
+    session.history.awaited += traveller.awaited
     return Journey(road.name, place.kind, tuple(traveller.moments))
 
 

@@ -1,0 +1,95 @@
+"""A tour of the screens at a mark: what a live watch that is scrolled back shows, and what a replay of its recording shows."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from csitrace.tui.hints import DEMO_HINTS
+from tests.terminal import Terminal
+
+_SOURCES, _TIMELINE = 1, slice(2, 4)
+_ROWS = 3
+"""How many volumes are looked into."""
+
+_PANES = {"2": "Steps", "3": "Witnesses", "4": "FUSE", "5": "Events"}
+
+_OVERVIEWS = (("N", "node", "LEASE", "REGISTERED"), ("D", "driver", "LEADERS", " leads "))
+"""The key of a list, what it is of, and a word that is only on it, and only on the page of one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How one comes to it from the view before, and a word by which it is known."""
+
+    name: str
+    word: str
+    keys: tuple[str, ...]
+
+
+def _views() -> Iterator[_View]:
+    volumes, first_pane = "  CLAIM", "[1 Why]"
+    yield _View("volumes", volumes, ("V", "g"))
+    for row in range(_ROWS):
+        yield _View(f"volume {row}", first_pane, ("j",) * row + ("Enter",))
+        for key, pane in _PANES.items():
+            yield _View(f"volume {row}: {pane}", f"[{key} {pane}]", (key,))
+        yield _View(f"volume {row} again", first_pane, ("1",))
+        yield _View(f"volumes after {row}", volumes, ("V", "g"))
+    for key, kind, of_all, of_one in _OVERVIEWS:
+        yield _View(f"{kind}s", of_all, (key, "g"))
+        yield _View(kind, of_one, ("Enter",))
+    yield _View("volumes at the end", volumes, ("V", "g"))
+
+
+_VIEWS = tuple(_views())
+
+Pictures = dict[str, list[str]]
+
+
+def mark(terminal: Terminal, name: str) -> None:
+    """Set a mark, on the list of volumes of a live watch, go there, and hold."""
+    for key, asks, word in (("m", "Mark this moment", "Marked:"), ("@", "Go to", "PAUSED")):
+        terminal.press(key)
+        terminal.until("what asks for a name", lambda screen, asks=asks: _has(screen, asks))  # type: ignore[misc]
+        terminal.write(name)
+        terminal.press("Enter")
+        terminal.until(word, lambda screen, word=word: _has(screen, word))  # type: ignore[misc]
+    terminal.until("no word of it any more", lambda screen: not _has(screen, "Marked:"))
+
+
+def pictures(terminal: Terminal) -> Pictures:
+    """Volumes, some of them pane by pane, nodes and drivers, as they are at the moment that the terminal holds; from the list of
+    volumes back to it."""
+    found: Pictures = {}
+    for view in _VIEWS:
+        terminal.press(*view.keys)
+        terminal.until(f"{view.word!r} for {view.name}", lambda screen, word=view.word: _has(screen, word))  # type: ignore[misc]
+        found[view.name] = terminal.at_rest(_body)
+    return found
+
+
+def expect(terminal: Terminal, expected: Pictures) -> None:
+    """The same way again: AssertionError with the difference where a picture is not, and does not become, the one expected."""
+    for view in _VIEWS:
+        terminal.press(*view.keys)
+        right, shown = expected[view.name], []
+
+        def is_shown(screen: list[str], right: list[str] = right, shown: list[str] = shown) -> bool:
+            shown[:] = _body(screen)
+            return shown == right
+
+        try:
+            terminal.until(view.name, is_shown)
+        except AssertionError:
+            difference = difflib.unified_diff(right, shown, "expected", "shown", n=0, lineterm="")
+            raise AssertionError("\n".join([view.name, *difference])) from None
+
+
+def _has(screen: list[str], *words: str) -> bool:
+    return any(word in line for line in screen for word in words)
+
+
+def _body(screen: list[str]) -> list[str]:
+    """Without what tells a live watch from a replay: title and time line, which tell of what came after, too, and keys."""
+    lines = [screen[_SOURCES], *screen[_TIMELINE.stop : -1]]
+    return [line for line in lines if line and line.strip() not in DEMO_HINTS.values()]
