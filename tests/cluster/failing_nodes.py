@@ -12,17 +12,22 @@ from tests.cluster.conftest import Target
 from tests.cluster.harness import objects
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.processes import ProcessId
+from tests.cluster.recorded import recording
 from tests.roads.on_cluster import OnCluster, on_cluster
 
 
 @asynccontextmanager
 async def failing_cluster() -> AsyncIterator[tuple[OnCluster, Session]]:
-    """A cluster of three nodes that are heard, taken down at the end; its logs are kept when a road on it has failed to end."""
+    """A cluster of three nodes that are heard, taken down at the end. A recorder beside the roads is killed, and has to have kept
+    every moment of them."""
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-cluster-")), announce=lambda _: None)
     try:
         await asyncio.to_thread(cluster.up, owner=ProcessId.of(os.getpid()))
         await asyncio.to_thread(cluster.add_node)
-        async with on_cluster(Target(cluster.kubectl(), objects.LOCAL, cluster)) as place_and_session:
-            yield place_and_session
+        target = Target(cluster.kubectl(), objects.LOCAL, cluster)
+        with tempfile.TemporaryDirectory(prefix="csitrace-recording-") as directory:
+            async with on_cluster(target) as (place, session), recording(target, Path(directory)) as recorder:
+                yield place, session
+                await recorder.expect(session)
     finally:
         await asyncio.shield(asyncio.to_thread(cluster.remove))

@@ -1,9 +1,12 @@
 """The roads on which parts of the cluster end, on a real Kubernetes: one by one, since each disturbs all that is on its way."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.cluster.conftest import Target
 from tests.cluster.harness.cluster import Cluster
+from tests.cluster.recorded import recording
 from tests.roads.catalogue import DISTURBING_ON_CLUSTER
 from tests.roads.on_cluster import on_cluster
 from tests.roads.plugin import note
@@ -16,8 +19,10 @@ _LONGEST_S = 600
 @pytest.mark.timeout(_LONGEST_S, func_only=True)
 @pytest.mark.parametrize("road", DISTURBING_ON_CLUSTER, ids=lambda road: road.name)
 async def test_road_with_a_part_that_ends(
-    target: Target, cluster: Cluster, road: Road, request: pytest.FixtureRequest
+    target: Target, cluster: Cluster, road: Road, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
-    async with on_cluster(target) as (place, session):
+    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong. A recorder beside
+    it is killed, and has kept every moment."""
+    async with on_cluster(target) as (place, session), recording(target, tmp_path) as recorder:
         note(request.config, await walk(road, place, session))
+        await recorder.expect(session)

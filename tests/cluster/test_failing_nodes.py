@@ -19,3 +19,10 @@ def test_road_on_which_a_node_fails(
     """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
     assert failing_nodes is not None
     note(request.config, failing_nodes.result(road))
+
+
+@pytest.mark.timeout(_LONGEST_S, func_only=True)
+def test_a_recorder_beside_failing_nodes(machine: None, failing_nodes: Abreast | None) -> None:
+    """It is killed when these roads are over, and its recording shows every moment of them again."""
+    assert failing_nodes is not None
+    failing_nodes.end()

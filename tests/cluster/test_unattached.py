@@ -1,11 +1,13 @@
 """The roads of a driver that is never attached, on a real Kubernetes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.cluster.conftest import Target
 from tests.cluster.harness.unattached import Unattached
+from tests.cluster.recorded import recording
 from tests.roads.catalogue import UNATTACHED_ON_CLUSTER
 from tests.roads.on_cluster import on_cluster
 from tests.roads.plugin import note
@@ -33,8 +35,11 @@ def unattached(target: Target) -> Iterator[Unattached]:
 @pytest.mark.timeout(_LONGEST_S, func_only=True)
 @pytest.mark.parametrize("road", UNATTACHED_ON_CLUSTER, ids=lambda road: road.name)
 async def test_road_of_an_unattached_driver(
-    target: Target, unattached: Unattached, road: Road, request: pytest.FixtureRequest
+    target: Target, unattached: Unattached, road: Road, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong."""
-    async with on_cluster(target, unattached.feeds) as (place, session):
+    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong. A recorder beside
+    it is killed, and has kept every moment."""
+    feeds = unattached.feeds
+    async with on_cluster(target, feeds) as (place, session), recording(target, tmp_path, feeds) as recorder:
         note(request.config, await walk(road, place, session))
+        await recorder.expect(session)

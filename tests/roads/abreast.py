@@ -23,6 +23,7 @@ class Abreast:
 
     def __init__(self, roads: Sequence[Road], open_place: Opening) -> None:
         self._journeys: dict[str, Future[Journey]] = {road.name: Future() for road in roads}
+        self._end: Future[None] = Future()
         self._roads = roads
         self._open_place = open_place
         self._loop = asyncio.new_event_loop()
@@ -47,6 +48,10 @@ class Abreast:
         """What was seen on a road, once it is over; raises what went wrong on it."""
         return self._journeys[road.name].result()
 
+    def end(self) -> None:
+        """Until the place is closed, too; raises what went wrong with that."""
+        self._end.result()
+
     def wait(self) -> None:
         """Until all roads are over, however they end."""
         wait(self._journeys.values())
@@ -58,7 +63,12 @@ class Abreast:
     async def _until_over(self) -> None:
         """What went wrong is told where results are asked for."""
         assert self._task is not None
-        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._task
+        except BaseException as error:  # noqa: BLE001
+            self._end.set_exception(error)
+        else:
+            self._end.set_result(None)
 
     async def _walk_all(self) -> None:
         try:
