@@ -158,6 +158,21 @@ def not_registered(ctx: Context) -> Hold | None:
     )
 
 
+def taken_for_mounted(ctx: Context) -> Hold | None:
+    """The volume was never attached, and its pod is gone. What the attach/detach controller has tried to attach it takes for
+    mounted until the node tells which volumes it uses, as kubelet does when anything of its status changes, and after five
+    minutes (`nodeStatusReportFrequency`)."""
+    attachment = ctx.attachment
+    if attachment is None or attachment.status.attached or attachment.metadata.deletion_timestamp:
+        return None
+    if (error := attachment.status.attach_error) is None or not ctx.node_name:
+        return None
+    node = ctx.node_name
+    text = f"it takes the volume for mounted until {node} reports what it uses, within five minutes"
+    told = Evidence(Witness.KUBERNETES, f"never attached: {error.message}", ctx.attachment_seq)
+    return Hold(text, f"{_AD}, for the next status of node {node}", (told,))
+
+
 _QUESTIONS: tuple[tuple[tuple[str, ...], Callable[[Context], Hold | None]], ...] = (
     (("3",), used_by_one_pod),
     (("3",), nodes_cordoned),
@@ -165,4 +180,5 @@ _QUESTIONS: tuple[tuple[tuple[str, ...], Callable[[Context], Hold | None]], ...]
     (("15", "16a", "16b", "17", "b2", "b3", "b4", "b5", "b6"), node_not_ready),
     (("12", "13", "16a", "16b", "b3", "b5"), not_registered),
     (("13", "16a", "16b"), fuse_pod),
+    (("b7",), taken_for_mounted),
 )

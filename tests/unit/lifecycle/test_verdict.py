@@ -121,6 +121,19 @@ def test_an_attach_error_is_told_without_a_driver_feed() -> None:
     assert (word.step_id, word.sentence) == ("13", "ControllerPublishVolume: quota exceeded")
 
 
+def test_an_attachment_that_never_came_to_be_waits_for_the_nodes_next_status() -> None:
+    """Its pod is gone, and the attach/detach controller lets it be: it has first to hear that the node does not use it."""
+    story = story_at("12").rpc("ControllerPublishVolume", 13, "no", node_id=NODE)
+    story.put(attachment(finalizer=True, error="rpc error: code = Internal desc = no"))
+    story.put(pod(NODE, deleting=True)).remove(pod(NODE))
+    word = story.verdict(later=90)
+    assert (word.severity, word.step_id) == (Severity.STUCK, "b7")
+    assert word.holder == f"attach/detach controller, for the next status of node {NODE}"
+    assert f"until {NODE} reports what it uses, within five minutes" in word.sentence
+    story.put(attachment(finalizer=True, error="rpc error: code = Internal desc = no", deleting=True))
+    assert story.verdict().step_id == "b8"
+
+
 def test_a_call_in_flight_is_named_with_its_age() -> None:
     """A NodeStageVolume that does not return is stuck after a while, and the sentence says for how long."""
     story = story_at("15")
