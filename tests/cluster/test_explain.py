@@ -8,7 +8,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from csitrace.model.times import SECOND, format_rfc3339, parse_rfc3339
+from tests.cluster.conftest import Target
 from tests.cluster.harness import objects, storage
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.controlplane import audit_log
@@ -70,40 +73,63 @@ EXACT: dict[str, tuple[str, Chosen]] = {
 """By step: whose object was changed, and which change it was, the last of its kind."""
 
 
-@pytest.mark.timeout(STUCK_S + 300, func_only=True)
+@pytest.fixture(scope="module")
+def stuck(target: Target) -> Iterator[dict[str, Kubectl]]:
+    """By the call that is refused: kubectl in the namespace of a volume that has been stuck for so long."""
+    if target.cluster is None:
+        pytest.skip(
+            "needs the API server's audit log, and CSITRACE_TEST_KUBECONFIG does not tell where that is"
+        )
+    run = uuid.uuid4().hex[:6]
+    places = {case.fault: target.kubectl.within(f"stuck-{run}-{number}") for number, case in enumerate(CASES)}
+    try:
+        for fault, kubectl in places.items():
+            _make(kubectl, fault, target.image)
+        asyncio.run(_until_all_refused(places))
+        time.sleep(STUCK_S)  # nobody watches: this is what the tests are about
+        yield places
+    finally:
+        for kubectl in places.values():
+            kubectl("delete", "pod/user", "pvc/data", "--ignore-not-found", timeout_s=100)
+            kubectl("delete", f"namespace/{kubectl.namespace}", "--ignore-not-found", "--wait=false")
+            kubectl("delete", f"storageclass/{kubectl.namespace}", "--ignore-not-found")
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.fault)
 async def test_a_volume_that_got_stuck_before_anybody_watched(
-    case: Case, kubectl: Kubectl, image: objects.Image, cluster: Cluster, namespace: str
+    case: Case, stuck: dict[str, Kubectl], cluster: Cluster
 ) -> None:
     """The blocking step and its holder are named, and no time is more than a second from the audit log's."""
-    name = f"{namespace}-class"
-    await asyncio.to_thread(kubectl.apply, _class(name, case.fault))
-    try:
-        await asyncio.to_thread(kubectl.apply, objects.claim("data", name))
-        await asyncio.to_thread(kubectl.apply, objects.pod("user", image, claims=("data",)))
-        await _until_refused(kubectl, case.arrived)
-        await asyncio.sleep(STUCK_S)  # nobody watches: this is what the test is about
-        code, told = await _explain(kubectl, cluster)
-        assert code == 1
-        (volume,) = told["volumes"]
-        assert (volume["step"], volume["severity"]) == (case.step, "stuck"), volume["verdict"]
-        assert volume["holder"].startswith(case.holder)
-        steps = {step["step"]: step for step in volume["steps"]}
-        names = await asyncio.to_thread(_names, kubectl, volume)
-        changes = _changes(cluster, namespace)
-        compared = _compare(steps, names, changes)
-        assert {step for step, *_ in compared} >= _expected(steps)
-        wrong = [line for _, line, is_right in compared if not is_right]
-        assert not wrong, "\n".join(wrong)
-        stuck_for = (parse_rfc3339(told["time"]) or 0) - (parse_rfc3339(volume["since"]) or 0)
-        assert stuck_for >= (STUCK_S - 1) * SECOND
-        assert volume["since"] in {steps[step_id]["time"] for step_id in case.last_steps}
-        _assert_first_steps(steps, changes)
-    finally:
-        await asyncio.to_thread(
-            kubectl, "delete", "pod/user", "pvc/data", "--ignore-not-found", timeout_s=100
-        )
-        await asyncio.to_thread(kubectl, "delete", "storageclass", name)
+    kubectl = stuck[case.fault]
+    code, told = await _explain(kubectl, cluster)
+    assert code == 1
+    (volume,) = told["volumes"]
+    assert (volume["step"], volume["severity"]) == (case.step, "stuck"), volume["verdict"]
+    assert volume["holder"].startswith(case.holder)
+    steps = {step["step"]: step for step in volume["steps"]}
+    names = await asyncio.to_thread(_names, kubectl, volume)
+    changes = _changes(cluster, kubectl.namespace)
+    compared = _compare(steps, names, changes)
+    assert {step for step, *_ in compared} >= _expected(steps)
+    wrong = [line for _, line, is_right in compared if not is_right]
+    assert not wrong, "\n".join(wrong)
+    stuck_for = (parse_rfc3339(told["time"]) or 0) - (parse_rfc3339(volume["since"]) or 0)
+    assert stuck_for >= (STUCK_S - 1) * SECOND
+    assert volume["since"] in {steps[step_id]["time"] for step_id in case.last_steps}
+    _assert_first_steps(steps, changes)
+
+
+def _make(kubectl: Kubectl, fault: str, image: objects.Image) -> None:
+    """A namespace, a class that is called as it, a claim and a pod."""
+    kubectl("create", "namespace", kubectl.namespace)
+    kubectl.wait("create", "serviceaccount/default")
+    kubectl.apply(_class(kubectl.namespace, fault))
+    kubectl.apply(objects.claim("data", kubectl.namespace))
+    kubectl.apply(objects.pod("user", image, claims=("data",)))
+
+
+async def _until_all_refused(places: dict[str, Kubectl]) -> None:
+    await asyncio.gather(*(_until_refused(places[case.fault], case.arrived) for case in CASES))
 
 
 def _class(name: str, fault: str) -> dict[str, Any]:
