@@ -43,7 +43,7 @@ async def test_it_waits_for_the_nodes_next_status(
             objects.claim("data", refusing),
             objects.pod("pod", image, claims=("data",), node="node-1"),
         )
-        await watched.until("it is refused", lambda state: _word(watched, state, "13"))
+        await watched.until("the controller has been told", lambda state: _is_told(state, kubectl.namespace))
         await asyncio.to_thread(kubectl, "delete", "pod/pod", "--force", "--wait=false")
         word = await watched.until("it waits for the controller", lambda state: _word(watched, state, "b7"))
         assert "takes the volume for mounted until node-1 reports what it uses" in word.sentence
@@ -62,6 +62,12 @@ def _word(watched: Watching, state: State, step_id: str) -> Verdict | None:
             if word.step_id == step_id:
                 return word
     return None
+
+
+def _is_told(state: State, namespace: str) -> bool:
+    """The controller says so once its attempt is over; from then on it takes the volume for mounted."""
+    volume = find_volume(state, namespace)
+    return volume is not None and any(fact.event.reason == "FailedAttachVolume" for fact in volume.events)
 
 
 def _is_detached(state: State, namespace: str) -> bool:
