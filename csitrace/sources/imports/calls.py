@@ -114,7 +114,9 @@ class Calls:
         self._segment.add(Told(at, body))
 
     def end(self) -> None:
-        """The log is over: what is in flight stays so."""
+        """The log is over: what is in flight stays so, and an answer whose error would have come next is none yet."""
+        if self._answered is not None and self._says_errors:
+            self._answered.settled, self._answered = True, None
         self._settle()
         for call in self._in_flight:
             call.settled = True

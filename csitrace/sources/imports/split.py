@@ -34,7 +34,7 @@ class Piece:
 
 _RUN = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
 _ITEMS = re.compile(rb'"items"\s*:\s*\Z')
-_SPACE = re.compile(rb"(?:\xef\xbb\xbf|[\s,])*")  # a byte order mark is what some shells put first
+_SPACE = re.compile(rb"[\s,]*")
 _LOG_BEGINS, _LOG_ENDS = b"==== START logs", b"==== END logs"
 _OPEN, _CLOSE = b"{[", b"}]"
 
