@@ -11,7 +11,7 @@ from csitrace.sources.imports.dating import Dating
 from csitrace.sources.imports.hints import Hints
 from csitrace.sources.imports.inputs import Input
 from csitrace.sources.imports.kubelet import KubeletLog
-from csitrace.sources.imports.loglines import LONGEST, Line, lines_of
+from csitrace.sources.imports.loglines import LONGEST, Line, json_object, lines_of, said_in
 from csitrace.sources.imports.report import Report
 from csitrace.sources.imports.spool import Segment
 
@@ -24,14 +24,10 @@ _GRPC = re.compile(
 )
 _STRUCTURED = {f"GRPC {what}": what for what in ("call", "request", "response", "error")}
 _NO_ERROR = frozenset({"", "null", "<nil>"})
-_DRIVER = re.compile(
-    rb'(?:GRPC response: |"?response"?[=:]")\{\\?"(?:manifest.{0,200}?)?name\\?":\\?"([A-Za-z0-9][\w.-]{0,62})\\?"'
-    rb'|(?:CSI driver name|[Dd]etected CSI driver)"?[:,]? ?(?:"?driver(?:Name)?"?[=:])?"?([A-Za-z0-9][\w.-]{0,62})'
-)
-_NODE = re.compile(
-    rb'[Ss]uccessfully registered node",? ?"?node"?[=:](?:\{"name":)?"([\w.-]{1,253})"'
-    rb'|(?:GRPC response: |"?response"?[=:]").{0,200}?\\?"node_id\\?":\\?"([\w.:/-]{1,253}?)\\?"'
-)
+_MAY_SAY = re.compile(rb"registered node|CSI driver|GRPC response.{0,400}(?:node_id|name)")
+_DRIVER = re.compile(r"(?:CSI driver name|[Dd]etected CSI driver):? \"?([A-Za-z0-9][\w.-]{0,62})\"?")
+_DRIVER_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}")
+_NODE_NAME = re.compile(r"[\w.:/-]{1,253}")
 
 
 def read_klog(source: Input, segment: Segment, report: Report, hints: Hints) -> None:
@@ -109,10 +105,28 @@ def _whose(source: Input) -> tuple[str, str]:
     driver = node = ""
     looked_at = 0
     with closing(source.open()) as stream:
-        while (line := stream.readline(LONGEST)) and looked_at < _LOOKED_AT and not (driver and node):
-            looked_at += len(line)
-            if not driver and (match := _DRIVER.search(line)) is not None:
-                driver = (match[1] or match[2]).decode()
-            if not node and (match := _NODE.search(line)) is not None:
-                node = (match[1] or match[2]).decode()
+        while (raw := stream.readline(LONGEST)) and looked_at < _LOOKED_AT and not (driver and node):
+            looked_at += len(raw)
+            if _MAY_SAY.search(raw) is not None:
+                text, fields = said_in(raw.decode(errors="replace").rstrip("\r\n"))
+                said_driver, said_node = _said(text, fields)
+                driver, node = driver or said_driver, node or said_node
     return driver, node
+
+
+def _said(text: str, fields: dict[str, str]) -> tuple[str, str]:
+    """(driver, node) as one line names them: a sidecar or registrar its driver, kubelet its node, an answer either."""
+    if text.startswith("GRPC response"):
+        answer = json_object(fields.get("response", text.partition(": ")[2]))
+        driver, node = answer.get("name"), answer.get("node_id")
+    elif "uccessfully registered node" in text:
+        driver, node = None, json_object(fields.get("node", "")).get("name", fields.get("node"))
+    else:
+        match = _DRIVER.search(text)
+        driver = match[1] if match is not None else fields.get("driver", fields.get("driverName"))
+        driver, node = driver if "CSI driver" in text else None, None
+    return _name(driver, _DRIVER_NAME), _name(node, _NODE_NAME)
+
+
+def _name(value: object, pattern: "re.Pattern[str]") -> str:
+    return value if isinstance(value, str) and pattern.fullmatch(value) is not None else ""

@@ -98,6 +98,16 @@ def tells_its_time(raw: str) -> bool:
     return bare.told_at is not None or _json_of(bare.text) is not None
 
 
+def said_in(raw: str) -> tuple[str, dict[str, str]]:
+    """(message, keys) of a line, whenever it is of."""
+    bare = _bare(raw)
+    if (header := _HEADER.match(bare.text)) is not None:
+        line = _structured(Line(0, "", header["text"]))
+        return line.text, line.fields
+    told = _json_of(bare.text)
+    return ("", {}) if told is None else (told[1], told[2])
+
+
 def _whole(stream: BinaryIO, report: Report) -> Iterator[_Bare]:
     """Lines, put together where a container runtime has cut them."""
     parts: dict[str, list[str]] = {}
@@ -129,7 +139,7 @@ def _bare(raw: str) -> _Bare:
     if before is None:  # it also fits on nothing
         return _Bare(raw, None)
     text, told_at = raw[before.end() :], parse_rfc3339(before["told"])
-    if text.startswith('{"log":') and (docker := _object(text)) is not None:
+    if text.startswith('{"log":') and (docker := json_object(text)):
         log, time = docker.get("log"), docker.get("time")
         if isinstance(log, str) and isinstance(time, str):
             part = not log.endswith("\n")
@@ -146,25 +156,27 @@ def _read(bare: _Bare, dating: Dating) -> Line | None:
     if told is None:
         return None
     dating.is_told = True
-    at, text, values = told
-    fields = {key: _text_of(value) for key, value in values.items()}
+    at, text, fields = told
     return Line(at, "0", text, "E" if "err" in fields and "v" not in fields else "I", bare.host, fields)
 
 
-def _json_of(text: str) -> tuple[int, str, dict[str, Any]] | None:
+def _json_of(text: str) -> tuple[int, str, dict[str, str]] | None:
     """(time, message, all keys) of a line of JSON; None for what is no line of a log."""
-    if not text.startswith("{") or (values := _object(text)) is None:
+    if not text.startswith("{") or not (values := json_object(text)):
         return None
     message = next((values[key] for key in _MESSAGES if isinstance(values.get(key), str)), None)
     at = _time_of(values.get("ts"))
-    return None if message is None or at is None else (at, message, values)
+    if message is None or at is None:
+        return None
+    return at, message, {key: _text_of(value) for key, value in values.items()}
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def json_object(text: str) -> dict[str, Any]:
+    """The object that a text is in JSON; an empty one for all else."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
+        return {}
 
 
 def _time_of(ts: Any) -> int | None:
