@@ -76,11 +76,9 @@ def holds_tar(path: Path) -> bool:
         return kind_of(unpacked.read(512)) == "tar"
 
 
-def open_gzip(path: Path) -> BinaryIO:
-    """A gzip file's content, which raises `OSError` once it unpacks to too much."""
-    limit = _limit(path)
-    unpacked = cast("BinaryIO", gzip.open(path))  # noqa: SIM115 - whoever reads it closes it
-    return cast("BinaryIO", io.BufferedReader(_Bounded(unpacked, limit), _BUFFER))
+def open_gzip(path: Path, notes: list[str]) -> BinaryIO:
+    """A gzip file's content, which ends with a note where it is damaged, and raises `OSError` once it unpacks to too much."""
+    return cast("BinaryIO", io.BufferedReader(_Unpacked(path, notes), _BUFFER))
 
 
 def members(path: Path, modified_at: int, kind: str, notes: list[str]) -> Iterator[Member]:
@@ -184,19 +182,29 @@ class _FromCopy(io.RawIOBase):
         return len(chunk)
 
 
-class _Bounded(io.RawIOBase):
-    def __init__(self, stream: BinaryIO, limit: int) -> None:
-        self._stream = stream
-        self._limit = limit
-        self._left = limit
+class _Unpacked(io.RawIOBase):
+    def __init__(self, path: Path, notes: list[str]) -> None:
+        self._path = path
+        self._notes = notes
+        self._stream = gzip.open(path)  # noqa: SIM115 - closed with this
+        self._limit = _limit(path)
+        self._size = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        chunk = self._stream.read(len(buffer))
-        self._left -= len(chunk)
-        if self._left < 0:
+        try:
+            chunk = self._stream.read1(len(buffer))
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            note = f"{printable(str(self._path))}: is damaged or cut off: read as far as it goes"
+            if not self._size:
+                raise
+            if note not in self._notes:
+                self._notes.append(note)
+            return 0
+        self._size += len(chunk)
+        if self._size > self._limit:
             raise OSError(_too_much(self._limit))
         buffer[: len(chunk)] = chunk
         return len(chunk)

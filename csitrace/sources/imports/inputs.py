@@ -108,7 +108,7 @@ def _file(path: Path, group: str, notes: list[str]) -> Iterator[Input]:
             for member in members(path, modified_at, "zip" if kind == "zip" else "tar", notes):
                 yield Input(f"{name}/{printable(member.name)}", group, member.modified_at, member.open)
         elif kind == "gzip":
-            yield Input(name, group, modified_at, lambda: open_gzip(path))
+            yield Input(name, group, modified_at, lambda: open_gzip(path, notes))
         else:
             size = told.st_size
             yield Input(name, group, modified_at, lambda: _as_it_was(path, size))

@@ -198,6 +198,10 @@ class _YamlSplitter:
             self._keep(self._item, line)
 
     def end_document(self) -> Iterator[Piece]:
+        if self._in_items and not any(line.startswith(b"kind:") for line in self._head):
+            self.__init__()  # type: ignore[misc]
+            yield Piece(Cut.TORN, b"it ends within a list, whose last object is left out")
+            return
         yield from self._end_item()
         if any(not _WITHOUT_TEXT.match(line) for line in self._head) or self._is_list:
             yield Piece(Cut.LIST if self._is_list else Cut.OBJECT, b"".join(self._head))
