@@ -1,7 +1,9 @@
 """`csitrace import`: dumps, logs, audit logs and mount tables become one trace."""
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from csitrace.errors import UsageError
@@ -47,8 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from csitrace.sources.imports.importing import open_import
     from csitrace.trace.writer import write_trace
 
-    if arguments.output in arguments.paths:
-        raise UsageError(f"{arguments.output} is what is to be imported: name another file with -o")
+    _check_output(arguments.output, arguments.paths, overwrite=arguments.overwrite)
     zone = arguments.log_zone
     hints = Hints(driver=arguments.driver, node=arguments.node, zone=zone_of(zone), zone_name=zone)
     taken_at = times_taken(arguments.taken_at, arguments.paths)
@@ -58,3 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
     count = write_trace(arguments.output, recording.title, recording.events, overwrite=arguments.overwrite)
     print(f"{arguments.output}: {count} events", file=sys.stderr)
     return 0
+
+
+def _check_output(output: Path, paths: Sequence[Path], *, overwrite: bool) -> None:
+    """Before hours of reading, not after. Raises `UsageError`."""
+    if any(output.absolute() == path.absolute() or _is_same(output, path) for path in paths):
+        raise UsageError(f"{output} is what is to be imported: name another file with -o")
+    if os.path.lexists(output) and not overwrite:
+        raise UsageError(f"{output} is there already: name another file, or say --overwrite")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output}: there is no directory {output.absolute().parent} to make it in")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False

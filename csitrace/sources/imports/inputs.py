@@ -21,6 +21,7 @@ from csitrace.sources.imports.archives import (
     unread_packing,
 )
 from csitrace.sources.imports.report import printable
+from csitrace.trace.format import INDEX_MAGIC_BYTES
 
 _BUFFER = 1 << 17
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -102,7 +103,9 @@ def _file(path: Path, group: str, notes: list[str]) -> Iterator[Input]:
         with path.open("rb") as stream:
             head = stream.read(512)
         kind = kind_of(head)
-        if packing := unread_packing(head):
+        if head.startswith(INDEX_MAGIC_BYTES):
+            notes.append(f"{name}: is a trace already, which every command reads as it is")
+        elif packing := unread_packing(head):
             notes.append(f"{name}: is packed with {packing}, which is not read here: unpack it first")
         elif kind in ("tar", "zip") or (kind == "gzip" and holds_tar(path)):
             for member in members(path, modified_at, "zip" if kind == "zip" else "tar", notes):
