@@ -38,8 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--taken-at", action="append", default=[], metavar="[PATH=]TIME",
-        help="when a dump or mount table was taken, or a log ends, such as 2026-01-02T03:04:05Z: of all, or of one of the "
-        "paths; may be repeated (default: by what they tell, else the file's time)",
+        help="when a dump or mount table was taken, or a log ends, such as 2026-01-02T03:04:05Z: of all, or of one path or "
+        "a file within it; may be repeated (default: by what they tell, else the file's time)",
     )  # fmt: skip
 
 

@@ -49,7 +49,8 @@ def zone_of(text: str) -> tzinfo | None:
 
 
 def times_taken(texts: Sequence[str], paths: Sequence[Path]) -> dict[Path | None, int]:
-    """`TIME` for all paths (key None), `PATH=TIME` for one of them: when each was taken, in ns. Raises `UsageError`."""
+    """`TIME` for all paths (key None), `PATH=TIME` for one of them, or for a file within one: when each was taken, in ns. Raises
+    `UsageError`."""
     taken: dict[Path | None, int] = {}
     for text in texts:
         name, equals, time = text.rpartition("=")
@@ -58,8 +59,10 @@ def times_taken(texts: Sequence[str], paths: Sequence[Path]) -> dict[Path | None
             raise UsageError(
                 f"--taken-at {text}: no time that is clear: say it with its zone, as 2026-01-02T03:04:05Z or …+02:00"
             )
-        if equals and Path(name) not in paths:
-            raise UsageError(f"--taken-at {text}: {name} is not among the paths to be imported")
+        if equals and not any(path in (Path(name), *Path(name).parents) for path in paths):
+            raise UsageError(
+                f"--taken-at {text}: {name} is not among the paths to be imported, nor within one"
+            )
         key = Path(name) if equals else None
         if key in taken:
             raise UsageError(f"--taken-at {text}: said twice for {name if equals else 'all paths'}")

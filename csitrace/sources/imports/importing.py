@@ -35,7 +35,7 @@ def open_import(
     taken_at: Mapping[Path | None, int] | None = None,
 ) -> Recording:
     """What the files and directories tell, in one order. `form`: a name of `FORMS` for all of them, else each is guessed;
-    `taken_at`: when what is at a path was taken, in ns; of None: of all other paths.
+    `taken_at`: when what is at a path, or at one within it, was taken, in ns; of None: of all others.
 
     The files are read before this returns, into a temporary file. Raises `TraceError` where nothing at all could be made of them.
     """
@@ -51,7 +51,6 @@ def open_import(
 class _Group:
     """What one path led to: dumps of one moment if it is a tree."""
 
-    hints: Hints
     accounts: list["_Entry"] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     is_tree: bool = False
@@ -80,10 +79,11 @@ class _Importing:
         self._logs: dict[bytes, str] = {}
         self._undated: set[Path] = set()
         self._latest_at = 0
+        self._dated: set[Path | None] = set()  # what of `taken_at` has been asked for
 
     def take(self, path: Path) -> None:
         """All of a path that says when it was."""
-        group = _Group(replace(self._hints, taken_at=self._taken_at.get(path, self._taken_at.get(None))))
+        group = _Group()
         for source in inputs(path, self._notes):
             self._try(path, source, group, is_dated=True)
         if group.unknown:
@@ -98,17 +98,25 @@ class _Importing:
         if path not in self._undated:
             return
         self._undated.remove(path)
-        taken_at = self._taken_at.get(path, self._taken_at.get(None))
-        group = _Group(replace(self._hints, taken_at=taken_at, others_at=self._latest_at))
         for source in inputs(path, []):  # what is to be said of it was said
-            self._try(path, source, group, is_dated=False)
+            self._try(path, source, _Group(), is_dated=False)
 
     def recording(self, title: str) -> Recording:
         """All that was taken. Raises `TraceError` where that is nothing."""
         if not self._dumps and not self._segments:
             told = "; ".join(self._notes[:3]) or "there are no files in it, or only empty ones"
             raise TraceError(f"nothing could be imported: {told}")
+        for path in self._taken_at.keys() - self._dated - {None}:
+            self._notes.append(f"--taken-at {path}: nothing was read that would need it")
         return Recording(title, _Events(in_order(self._dumps.values()), self._segments), self._notes)
+
+    def _said_of(self, path: Path, name: str) -> int | None:
+        """When a file was taken, as people say of itself, of the path that led to it, or of all."""
+        for key in (Path(name), path, None):
+            if key in self._taken_at:
+                self._dated.add(key)
+                return self._taken_at[key]
+        return None
 
     def _try(self, path: Path, source: Input, group: _Group, *, is_dated: bool) -> None:
         try:
@@ -136,7 +144,8 @@ class _Importing:
             return
         segment = self._spool.segment()
         report = Report(source.name, FORMS[name].title)
-        account = FORMS[name].read(source, segment, report, group.hints)
+        hints = replace(self._hints, taken_at=self._said_of(path, source.name), others_at=self._latest_at)
+        account = FORMS[name].read(source, segment, report, hints)
         if account is not None and (segment.count or account.lists):
             group.accounts.append(_Entry(source, account, digest))
             self._latest_at = max(self._latest_at, account.latest_at)
@@ -162,7 +171,7 @@ class _Importing:
                 dump.scopes.update(entry.account.lists)
                 for kind, version in entry.account.newest.items():
                     dump.newest[kind] = max(dump.newest.get(kind, 0), version)
-            dump.at, by = _time_of(batch, group.hints.taken_at)
+            dump.at, by = _time_of(batch, self._said_of(path, name))
             same = self._dumps.setdefault((dump.at, frozenset(entry.digest for entry in batch)), dump)
             if same is not dump:
                 self._notes.append(f"{name}: the same as {same.name}: taken once")

@@ -174,6 +174,26 @@ def test_when_each_path_was_taken_can_be_said(tmp_path: Path) -> None:
     assert sum("by the other files' times" in note and "--taken-at" in note for note in unsaid.notes) == 1
 
 
+def test_a_file_within_a_path_can_be_dated(tmp_path: Path) -> None:
+    """Two dumps in one directory, or archive, are of two times; what was said of a file that is not there is told."""
+    first = write(tmp_path / "case" / "z.json", a_list(as_kubectl(told.pv("Pending"))))
+    second = write(tmp_path / "case" / "a.json", a_list(as_kubectl(told.pv("Bound"))))
+    paths = [tmp_path / "case"]
+    said = [
+        f"{first}=2026-01-02T10:01:00Z",
+        f"{second}=2026-01-02T10:02:00Z",
+        f"{first}.gz=2026-01-02T10:02:00Z",
+    ]
+    recording = open_import(paths, taken_at=times_taken(said, paths))
+    changes = [
+        (type(event.body), event.observed_at - START)
+        for event in recording.events
+        if isinstance(event.body, ObjectListed | ObjectModified)
+    ]
+    assert changes == [(ObjectListed, MINUTE), (ObjectModified, 2 * MINUTE)]
+    assert f"--taken-at {first}.gz: nothing was read that would need it" in recording.notes
+
+
 def test_a_time_that_the_dump_contradicts_is_said(tmp_path: Path) -> None:
     """People may be wrong, too: the note says of what time the dump tells."""
     dump = write(tmp_path / "dump", a_list(a_lease("2026-01-02T10:00:30.000000Z")))
