@@ -125,7 +125,7 @@ def _tar(path: Path, modified_at: int) -> Iterator[tuple[int, Member | None]]:
 def _zip(path: Path, modified_at: int) -> Iterator[tuple[int, Member | None]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            is_file = not member.is_dir() and not stat.S_ISLNK(member.external_attr >> 16)
+            is_file = not member.filename.endswith("/") and not stat.S_ISLNK(member.external_attr >> 16)
             opening = lambda member=member: cast("BinaryIO", archive.open(member))  # noqa: E731 - of this member
             at = file_time(_unix_time(member.extra), modified_at)
             yield member.file_size, Member(member.filename, at, opening) if is_file else None
