@@ -28,12 +28,14 @@ _TABLE = re.compile(rb"(?:NAMESPACE +)?LAST SEEN +TYPE +REASON +OBJECT")
 @dataclass(frozen=True, slots=True)
 class Form:
     """`title`: for people; `fits`: whether bytes begin as one of this form; `read`: all facts into the segment, with an account
-    of what was listed where it is a dump; `is_dated`: whether such a file says its times itself, and needs no other's."""
+    of what was listed where it is a dump; `is_dated`: whether such a file says its times itself, and needs no other's;
+    `says_when`: whether the same bytes are the same facts, whichever file they are in."""
 
     title: str
     fits: Callable[[bytes], bool]
     read: Callable[[Input, Segment, Report, Hints], Account | None]
     is_dated: Callable[[bytes], bool] = lambda head: True
+    says_when: bool = True
 
 
 def _events_table(source: Input, segment: Segment, report: Report, hints: Hints) -> None:
@@ -68,7 +70,8 @@ FORMS: dict[str, Form] = {
         "mountinfo",
         lambda head: any(parse_mountinfo_line(line) for line in _text(head)[:5]),
         read_mountinfo,
-        lambda head: False,
+        is_dated=lambda head: False,
+        says_when=False,
     ),
     "events-table": Form("table of Events", lambda head: _TABLE.match(head) is not None, _events_table),
     "yaml": Form(

@@ -98,8 +98,12 @@ class _Importing:
         if path not in self._undated:
             return
         self._undated.remove(path)
-        for source in inputs(path, []):  # what is to be said of it was said
+        notes: list[str] = []
+        for source in inputs(path, notes):
             self._try(path, source, _Group(), is_dated=False)
+        self._notes += [
+            note for note in notes if note not in self._notes
+        ]  # most was said when it was looked at first
 
     def recording(self, title: str) -> Recording:
         """All that was taken. Raises `TraceError` where that is nothing."""
@@ -122,7 +126,9 @@ class _Importing:
         try:
             self._file(path, source, group, is_dated=is_dated)
         except _READ_FAULTS as error:
-            self._notes.append(f"{source.name}: cannot be read: {fault_of(error)}")
+            note = f"{source.name}: cannot be read: {fault_of(error)}"
+            if note not in self._notes:
+                self._notes.append(note)
 
     def _file(self, path: Path, source: Input, group: _Group, *, is_dated: bool) -> None:
         head = _head(source)
@@ -139,7 +145,7 @@ class _Importing:
         parts = source.parts
         group.is_tree = group.is_tree or not _TREE.isdisjoint(parts[:-1]) or parts[-1:][0] in _TREE_FILES
         digest = _digest(source)
-        if digest in self._logs:
+        if digest in self._logs and FORMS[name].says_when:
             self._notes.append(f"{source.name}: the same as {self._logs[digest]}: not read again")
             return
         segment = self._spool.segment()

@@ -136,17 +136,29 @@ def test_a_gzip_file_without_anything_whole_is_said(tmp_path: Path, raw: bytes) 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_a_gzip_file_that_is_cut_off_gives_what_it_has(tmp_path: Path, form: str) -> None:
     """A download that broke off: the objects before the end count; that others are absent does not."""
-    nodes = [as_kubectl(told.node()) for _ in range(400)]
+    nodes = [as_kubectl(told.node()) for _ in range(60)]
     for index, node in enumerate(nodes):
-        node["metadata"] |= {"name": f"n{index}", "uid": os.urandom(60).hex()}
+        node["metadata"] |= {"name": f"n{index}", "uid": os.urandom(300).hex()}
     raw = gzip.compress(write(tmp_path / "dump", a_list(*nodes), form).read_bytes())
     path = tmp_path / "dump.gz"
     path.write_bytes(raw[: len(raw) // 2])
     recording = open_import([path])
     events = list(recording.events)
-    assert 100 < len(kinds(events)) < 300
+    assert 15 < len(kinds(events)) < 45
     assert not any(isinstance(event.body, ListCompleted) for event in events)
     assert f"{path}: is damaged or cut off: read as far as it goes" in recording.notes
+
+
+def test_a_packed_log_that_is_cut_off_is_said_once(tmp_path: Path) -> None:
+    """Its lines say no year, so that it is opened more than once: its calls as far as it goes, and one note of the end."""
+    lines = [line for second in range(40) for line in an_attach(second)]
+    noise = [f"I0102 10:01:00.000000       1 a.go:1] {os.urandom(60).hex()}" for _ in range(4_000)]
+    raw = gzip.compress("\n".join(lines + noise).encode())
+    path = tmp_path / "a.log.gz"
+    path.write_bytes(raw[: len(raw) // 2])
+    recording = open_import([path], hints=Hints(driver=told.DRIVER))
+    assert sum(isinstance(event.body, RpcStarted) for event in recording.events) == 40
+    assert sum("is damaged or cut off" in note for note in recording.notes) == 1
 
 
 def test_a_yaml_list_that_is_torn_is_not_complete_and_its_last_object_not_whole(tmp_path: Path) -> None:

@@ -249,6 +249,14 @@ def test_a_log_given_twice_is_read_once(tmp_path: Path) -> None:
     assert any(f"{copy}: the same as {path}: not read again" in note for note in recording.notes)
 
 
+def test_the_same_mounts_on_two_nodes_are_mounts_of_both(tmp_path: Path) -> None:
+    """A mount table says neither its node nor its time: the same bytes again are another fact."""
+    line = f"100 1 0:50 / {told.TARGET} rw - fuse.csitrace ref rw"
+    tables = [log(tmp_path / f"{node}.mountinfo", line) for node in ("n1", "n2")]
+    bodies = [event.body for event in open_import(tables).events]
+    assert [body.node_name for body in bodies if isinstance(body, MountAppeared)] == ["n1", "n2"]
+
+
 def test_two_people_dump_their_namespaces(tmp_path: Path) -> None:
     """Each list is all of its namespace, and says nothing of the other's; what none may list is unknown."""
     mine = as_kubectl(told.claim(), 5)
