@@ -13,9 +13,8 @@ from csitrace.model.events import Body, Marked, ObjectAdded, ObjectDeleted, Obje
 from csitrace.model.kinds import KINDS, POD, Kind
 from csitrace.model.kubernetes import KubernetesObject
 from csitrace.model.times import parse_rfc3339
-from csitrace.sources.imports.dumps import first_line
 from csitrace.sources.imports.inputs import Input
-from csitrace.sources.imports.objects import UNREADABLE, JsonForm, watched
+from csitrace.sources.imports.objects import UNREADABLE, JsonForm, reason_of, watched
 from csitrace.sources.imports.report import Report
 from csitrace.sources.imports.split import Cut, split_json
 from csitrace.sources.imports.spool import Segment, Told
@@ -82,7 +81,7 @@ def _take(raw: bytes, segment: Segment, report: Report) -> None:
     try:
         line = _LINE.decode(raw)
     except UNREADABLE as error:
-        report.fault(f"a line that cannot be read: {first_line(error)}")
+        report.fault(f"a line that cannot be read: {reason_of(error)}")
         return
     received = parse_rfc3339(line.request_received_timestamp)
     answered = parse_rfc3339(line.stage_timestamp) or received
@@ -122,7 +121,7 @@ def _body(line: _Line, reference: _Reference, kind: Kind, report: Report) -> Bod
         obj = _JSON.read(raw, kind, api_version)
         grace = _GRACED.decode(raw).metadata.deletion_grace_period_seconds
     except UNREADABLE as error:
-        report.fault(f"a {kind.name} that cannot be read: {first_line(error)}")
+        report.fault(f"a {kind.name} that cannot be read: {reason_of(error)}")
         return None
     if not obj.uid or not obj.name:
         report.skip(_NOT_THE_OBJECT)

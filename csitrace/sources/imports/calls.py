@@ -8,12 +8,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from csitrace.feed.redaction import MAX_TEXT, PLAIN_TEXT
 from csitrace.model.events import Body, RpcFinished, RpcStarted, SourceUp, Stamp, Witness
 from csitrace.model.rpc import RPC_BY_METHOD, Code, code_of, short_method
 from csitrace.sources.imports.kubelet import Operation
+from csitrace.sources.imports.loglines import json_object
 from csitrace.sources.imports.report import Report
 from csitrace.sources.imports.spool import Segment, Told
 
@@ -91,7 +90,7 @@ class Calls:
             self._call(at, text, key)
         elif what == "request":
             if self._asked is not None and self._asked.key == key:
-                self._asked.request = _object(text)
+                self._asked.request = json_object(text)
             self._asked = None
         elif what == "response":
             self._response(at, text, key)
@@ -114,7 +113,9 @@ class Calls:
         self._segment.add(Told(at, body))
 
     def end(self) -> None:
-        """The log is over: what is in flight stays so."""
+        """The log is over: what is in flight stays so, and an answer whose error would have come next is none yet."""
+        if self._answered is not None and self._says_errors:
+            self._answered.settled, self._answered = True, None
         self._settle()
         for call in self._in_flight:
             call.settled = True
@@ -147,7 +148,7 @@ class Calls:
 
     def _response(self, at: int, text: str, key: str) -> None:
         self._settle()
-        response = _object(text)
+        response = json_object(text)
         call = self._match(key, response)
         if call is not None:
             self._finish(call, at)
@@ -291,13 +292,6 @@ class Calls:
 def _fits(method: str, response: dict[str, Any]) -> bool:
     shapes = [methods for name, methods in _SHAPES.items() if name in response]
     return any(method in methods for methods in shapes) if shapes else method not in _NEVER_EMPTY
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return {}
 
 
 def _text(message: Any, field: str) -> str:

@@ -19,6 +19,7 @@ from csitrace.sources.imports.objects import (
     ListHead,
     YamlForm,
     latest_time,
+    reason_of,
     version_of,
     watched,
 )
@@ -26,6 +27,7 @@ from csitrace.sources.imports.report import Report
 from csitrace.sources.imports.split import Cut, Piece, split_json, split_yaml
 from csitrace.sources.imports.spool import Segment, Told
 
+_LONGEST_KIND = 63  # as the API's own rules for names
 _SPLITTERS = {JsonForm: split_json, YamlForm: split_yaml}
 
 
@@ -99,12 +101,13 @@ class _Reading:
             return None
         kind = watched(name, api_version)
         if kind is None:
-            self._report.skip(f"{name} objects, which are not followed" if name.isidentifier() else "others")
+            is_name = name.isidentifier() and len(name) <= _LONGEST_KIND
+            self._report.skip(f"{name} objects, which are not followed" if is_name else "others")
             return None
         try:
             obj = self._form.read(raw, kind, api_version)
         except UNREADABLE as error:
-            self._report.fault(f"a {kind.name} that cannot be read: {first_line(error)}")
+            self._report.fault(f"a {kind.name} that cannot be read: {reason_of(error)}")
             return None
         if not obj.name or not obj.uid:
             self._report.skip(f"{kind.name} objects without a name or uid")
@@ -167,9 +170,3 @@ def _namespace_of_path(source: Input) -> str:
     if "namespaces" in parts[:-1]:
         return parts[parts.index("namespaces") + 1] if parts.index("namespaces") + 2 < len(parts) else ""
     return parts[-2] if len(parts) > 1 and parts[-1] in ("pods.json", "events.json") else ""
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line that breaks none, and quotes nothing of any length."""
-    text = " ".join(str(error).split())
-    return "".join(char for char in text if char.isprintable())[:160] or type(error).__name__

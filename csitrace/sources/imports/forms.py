@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from csitrace.model.mounts import parse_mountinfo_line
 from csitrace.sources.imports.audit import read_audit
 from csitrace.sources.imports.dumps import Account, read_json, read_yaml
+from csitrace.sources.imports.hints import Hints
 from csitrace.sources.imports.inputs import Input
-from csitrace.sources.imports.klog import HEADER, read_klog
+from csitrace.sources.imports.klog import read_klog
+from csitrace.sources.imports.loglines import is_log_line, tells_its_time
 from csitrace.sources.imports.mountinfo import read_mountinfo
 from csitrace.sources.imports.report import Report
 from csitrace.sources.imports.spool import Segment
@@ -16,37 +18,24 @@ from csitrace.sources.imports.spool import Segment
 LOOKED_AT = 1 << 16
 """Bytes of a file by which its form is told."""
 
-_LINES = 60
+_LINES = 300
 _AUDIT = b'"audit.k8s.io/'
-_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
-_YAML = re.compile(rb"^(?:\xef\xbb\xbf)?(?:apiVersion|kind|items|metadata):(?:\s|\Z)", re.MULTILINE)
+_JSON = re.compile(rb"\s*[{\[]")
+_YAML = re.compile(rb"^(?:apiVersion|kind|items|metadata):(?:\s|\Z)", re.MULTILINE)
 _TABLE = re.compile(rb"(?:NAMESPACE +)?LAST SEEN +TYPE +REASON +OBJECT")
-
-
-@dataclass(frozen=True, slots=True)
-class Hints:
-    """What people know better than a file: whose log it is, and of which node a log or mount table is."""
-
-    driver: str = ""
-    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
     """`title`: for people; `fits`: whether bytes begin as one of this form; `read`: all facts into the segment, with an account
-    of what was listed where it is a dump."""
+    of what was listed where it is a dump; `is_dated`: whether such a file says its times itself, and needs no other's;
+    `says_when`: whether the same bytes are the same facts, whichever file they are in."""
 
     title: str
     fits: Callable[[bytes], bool]
     read: Callable[[Input, Segment, Report, Hints], Account | None]
-
-
-def _klog(source: Input, segment: Segment, report: Report, hints: Hints) -> None:
-    read_klog(source, segment, report, driver=hints.driver, node=hints.node)
-
-
-def _mountinfo(source: Input, segment: Segment, report: Report, hints: Hints) -> None:
-    read_mountinfo(source, segment, report, node=hints.node)
+    is_dated: Callable[[bytes], bool] = lambda head: True
+    says_when: bool = True
 
 
 def _events_table(source: Input, segment: Segment, report: Report, hints: Hints) -> None:
@@ -55,20 +44,34 @@ def _events_table(source: Input, segment: Segment, report: Report, hints: Hints)
     )
 
 
+def _is_log(head: bytes) -> bool:
+    lines = _text(head)
+    first = next((line for line in lines if line.strip()), "")
+    return (not _is_json(head) or is_log_line(first)) and any(map(is_log_line, lines))
+
+
+def _is_dated_log(head: bytes) -> bool:
+    return any(map(tells_its_time, _text(head)))
+
+
 FORMS: dict[str, Form] = {
     "audit": Form(
         "audit log",
         lambda head: _is_json(head) and _AUDIT in head[:4096],
         lambda source, segment, report, hints: read_audit(source, segment, report),
     ),
+    "klog": Form("klog", _is_log, read_klog, _is_dated_log),
     "json": Form(
         "objects in JSON",
         lambda head: _is_json(head),
         lambda source, segment, report, hints: read_json(source, segment, report),
     ),
-    "klog": Form("klog", lambda head: any(HEADER.match(line) for line in _text(head)), _klog),
     "mountinfo": Form(
-        "mountinfo", lambda head: any(parse_mountinfo_line(line) for line in _text(head)[:5]), _mountinfo
+        "mountinfo",
+        lambda head: any(parse_mountinfo_line(line) for line in _text(head)[:5]),
+        read_mountinfo,
+        is_dated=lambda head: False,
+        says_when=False,
     ),
     "events-table": Form("table of Events", lambda head: _TABLE.match(head) is not None, _events_table),
     "yaml": Form(
@@ -90,4 +93,4 @@ def _is_json(head: bytes) -> bool:
 
 
 def _text(head: bytes) -> list[str]:
-    return [line.decode(errors="replace") for line in head.split(b"\n")[:_LINES]]
+    return [line.decode(errors="replace").rstrip("\r") for line in head.split(b"\n", _LINES)[:_LINES]]

@@ -1,32 +1,30 @@
-"""The files behind paths: files, directories, and archives read in place. Nothing is extracted: no name in one leads anywhere."""
+"""The files behind paths: files, directories, and archives read in place."""
 
-import gzip
-import lzma
+import codecs
+import io
 import os
 import stat
-import tarfile
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from csitrace.errors import TraceError
-from csitrace.model.times import SECOND
+from csitrace.sources.imports.archives import (
+    BROKEN,
+    MAX_FILES,
+    file_time,
+    holds_tar,
+    kind_of,
+    members,
+    open_gzip,
+    unread_packing,
+)
+from csitrace.sources.imports.report import printable
+from csitrace.trace.format import INDEX_MAGIC_BYTES
 
-MAX_FILES = 200_000
-MAX_UNPACKED = 8 << 30
-"""Bytes that all of one archive may unpack to: what is above is a bomb, or should be unpacked by hand."""
-
-_IN_MEMORY = 4 << 20
-_SEVERAL = ("tar", "zip")
-_BROKEN = (
-    OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError,
-    RuntimeError, ValueError, OverflowError,
-)  # fmt: skip
+_BUFFER = 1 << 17
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,123 +47,138 @@ def inputs(path: Path, notes: list[str]) -> Iterator[Input]:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise TraceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if not stat.S_ISDIR(mode):
+        raise TraceError(
+            f"{printable(str(path))}: cannot be imported: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    if stat.S_ISREG(mode):
         yield from _file(path, str(path), notes)
-        return
-    found = 0
-    for directory, names, files in os.walk(path):
+    elif stat.S_ISDIR(mode):
+        yield from _tree(path, notes)
+    else:
+        raise TraceError(
+            f"{path}: is neither a file nor a directory: write what comes out of it to a file, and import that"
+        )
+
+
+def in_utf8(source: Input, head: bytes) -> Input:
+    """The file, without what a shell has put first to say its encoding; UTF-16, as PowerShell writes, becomes UTF-8."""
+    if head.startswith(_UTF16):
+        return replace(source, open=lambda: _buffered(_FromUtf16(source.open())))
+    if head.startswith(codecs.BOM_UTF8):
+        return replace(source, open=lambda: _behind(source.open(), len(codecs.BOM_UTF8)))
+    return source
+
+
+def _tree(path: Path, notes: list[str]) -> Iterator[Input]:
+    def unread(error: OSError) -> None:
+        notes.append(f"{printable(str(error.filename))}: cannot be read: {error.strerror or error}")
+
+    found = links = others = 0
+    for directory, names, files in os.walk(path, onerror=unread):
         names.sort()
+        links += sum((Path(directory) / name).is_symlink() for name in names)
         for name in sorted(files):
             found += 1
             if found > MAX_FILES:
                 notes.append(f"{path}: more than {MAX_FILES} files; the rest was not looked at")
                 return
             child = Path(directory) / name
-            if child.is_file() and not child.is_symlink():
+            if child.is_symlink():
+                links += 1
+            elif child.is_file():
                 yield from _file(child, str(path), notes)
+            else:  # a pipe would never end, a device might not
+                others += 1
+    if links:
+        notes.append(f"{printable(str(path))}: {links} symbolic links, which are not followed")
+    if others:
+        notes.append(f"{printable(str(path))}: {others} pipes, sockets or devices, which are not read")
 
 
 def _file(path: Path, group: str, notes: list[str]) -> Iterator[Input]:
+    name = printable(str(path))
     try:
-        modified_at = path.stat().st_mtime_ns
+        told = path.stat()
+        modified_at = file_time(told.st_mtime_ns, told.st_ctime_ns)
         with path.open("rb") as stream:
-            form = _archive(stream.read(512))
-        if form in _SEVERAL or (form == "gzip" and _holds_tar(path)):
-            yield from _members(path, group, "zip" if form == "zip" else "tar", notes)
-        elif form == "gzip":
-            yield Input(
-                str(path),
-                group,
-                modified_at,
-                lambda: cast("BinaryIO", _Bounded(cast("BinaryIO", gzip.open(path)))),  # noqa: SIM115 - whoever opens it
-            )
+            head = stream.read(512)
+        kind = kind_of(head)
+        if head.startswith(INDEX_MAGIC_BYTES):
+            notes.append(f"{name}: is a trace already, which every command reads as it is")
+        elif packing := unread_packing(head):
+            notes.append(f"{name}: is packed with {packing}, which is not read here: unpack it first")
+        elif kind in ("tar", "zip") or (kind == "gzip" and holds_tar(path)):
+            for member in members(path, modified_at, "zip" if kind == "zip" else "tar", notes):
+                yield Input(f"{name}/{printable(member.name)}", group, member.modified_at, member.open)
+        elif kind == "gzip":
+            yield Input(name, group, modified_at, lambda: open_gzip(path, notes))
         else:
-            yield Input(str(path), group, modified_at, lambda: path.open("rb"))
-    except _BROKEN as error:
-        notes.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+            size = told.st_size
+            yield Input(name, group, modified_at, lambda: _as_it_was(path, size))
+    except BROKEN as error:
+        notes.append(f"{name}: cannot be read: {fault_of(error)}")
 
 
-def _archive(head: bytes) -> str:
-    if head.startswith(b"\x1f\x8b"):
-        return "gzip"
-    if head.startswith(b"PK\x03\x04"):
-        return "zip"
-    return "tar" if head[257:262] == b"ustar" else ""
+def fault_of(error: BaseException) -> str:
+    """Why a file cannot be read, in one line."""
+    return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)[:160]
 
 
-def _holds_tar(path: Path) -> bool:
-    with gzip.open(path) as unpacked:
-        return _archive(unpacked.read(512)) == "tar"
+def _as_it_was(path: Path, size: int) -> BinaryIO:
+    """A file without what is appended to it meanwhile, so that it ends, and is the same each time. /proc says no sizes."""
+    stream = path.open("rb")  # closed by whoever reads it
+    return _buffered(_Beginning(stream, size)) if size else stream
 
 
-def _members(path: Path, group: str, form: str, notes: list[str]) -> Iterator[Input]:
-    unpacked = 0
-    walk = _zip_members if form == "zip" else _tar_members
-    for count, (name, modified_at, stream) in enumerate(walk(path)):
-        if count >= MAX_FILES:
-            notes.append(f"{path}: more than {MAX_FILES} files; the rest was not looked at")
-            return
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
-            while chunk := stream.read(1 << 20):
-                unpacked += len(chunk)
-                if unpacked > MAX_UNPACKED:
-                    notes.append(f"{path}: unpacks to more than 8 GiB; the rest was not looked at")
-                    return
-                copy.write(chunk)
-            yield Input(f"{path}/{name}", group, modified_at, lambda copy=copy: _again(copy))  # type: ignore[misc]
+def _buffered(raw: io.RawIOBase) -> BinaryIO:
+    return cast("BinaryIO", io.BufferedReader(raw, _BUFFER))
 
 
-def _again(copy: "tempfile.SpooledTemporaryFile[bytes]") -> BinaryIO:
-    """The copy from its beginning; closing it leaves the copy."""
-    copy.seek(0)
-    return cast("BinaryIO", _Unclosed(copy))
+def _behind(stream: BinaryIO, size: int) -> BinaryIO:
+    stream.read(size)
+    return stream
 
 
-class _Unclosed:
-    def __init__(self, stream: "tempfile.SpooledTemporaryFile[bytes]") -> None:
-        self.read = stream.read
-        self.readline = stream.readline
-
-    def close(self) -> None:
-        """Leave it open."""
-
-
-class _Bounded:
-    """A stream that ends with an error once it has unpacked to too much."""
-
-    def __init__(self, stream: BinaryIO) -> None:
+class _Beginning(io.RawIOBase):
+    def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
-        self._left = MAX_UNPACKED
+        self._left = size
 
-    def read(self, size: int = -1) -> bytes:
-        return self._count(self._stream.read(size if size >= 0 else 1 << 20))
+    def readable(self) -> bool:
+        return True
 
-    def readline(self, size: int = -1) -> bytes:
-        return self._count(self._stream.readline(size))
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        chunk = self._stream.read(min(self._left, len(buffer)))
+        self._left -= len(chunk)
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
     def close(self) -> None:
         self._stream.close()
-
-    def _count(self, chunk: bytes) -> bytes:
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise OSError("unpacks to more than 8 GiB")
-        return chunk
+        super().close()
 
 
-def _tar_members(path: Path) -> Iterator[tuple[str, int, BinaryIO]]:
-    with tarfile.open(path, "r|*") as archive:
-        for member in archive:
-            stream = archive.extractfile(member) if member.isreg() else None
-            if stream is not None:
-                yield member.name, int(member.mtime) * SECOND, cast("BinaryIO", stream)
+class _FromUtf16(io.RawIOBase):
+    """Half a character becomes the character that stands for one."""
 
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
+        self._pending = b""
+        self._ended = False
 
-def _zip_members(path: Path) -> Iterator[tuple[str, int, BinaryIO]]:
-    modified_at = path.stat().st_mtime_ns  # a member's own is in nobody knows whose time zone
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if not member.is_dir():
-                with closing(archive.open(member)) as stream:
-                    yield member.filename, modified_at, cast("BinaryIO", stream)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        while not self._pending and not self._ended:
+            chunk = self._stream.read(_BUFFER)
+            self._ended = not chunk
+            self._pending = self._decoder.decode(chunk, self._ended).encode()
+        size = min(len(buffer), len(self._pending))
+        buffer[:size], self._pending = self._pending[:size], self._pending[size:]
+        return size
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -1,126 +1,91 @@
-"""klog files: what sidecars, and drivers that log as csi-lib-utils does, write of their CSI calls at -v=5, and what kubelet says
-of the calls it made.
+"""Logs written with klog: what sidecars, and drivers that log as csi-lib-utils does, write of their CSI calls at -v=5, and what
+kubelet says of the calls it made."""
 
-Header (klog, `formatHeader`): `Lmmdd hh:mm:ss.uuuuuu threadid file:line] message`. It has no year and no zone: the year is
-that of the file's time, or of the time that a container runtime or `kubectl logs --timestamps` put before the line; the zone is
-taken to be UTC.
-"""
-
-import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, BinaryIO
 
 from csitrace.model.events import SourceDown, Witness
-from csitrace.model.times import DAY, SECOND, parse_rfc3339
 from csitrace.sources.imports.calls import Calls
+from csitrace.sources.imports.dating import Dating
+from csitrace.sources.imports.hints import Hints
 from csitrace.sources.imports.inputs import Input
-from csitrace.sources.imports.kubelet import operation_of
+from csitrace.sources.imports.kubelet import KubeletLog
+from csitrace.sources.imports.loglines import LONGEST, Line, json_object, lines_of, said_in
 from csitrace.sources.imports.report import Report
 from csitrace.sources.imports.spool import Segment
 
-_LONGEST = 1 << 20
 _LOOKED_AT = 64 << 20
 """Bytes in which a log must have said whose it is."""
 
-HEADER = re.compile(
-    r"(?:(?P<prefix>\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))\s+(?:std(?:out|err) [FP] )?)?"
-    r"(?P<level>[IWEF])(?P<month>\d\d)(?P<day>\d\d) (?P<time>\d\d:\d\d:\d\d)\.(?P<micro>\d{6})\s+(?P<pid>\d+) "
-    r"(?P<file>[^\s:\]]+):\d+\] (?P<text>.*)",
-    re.DOTALL,
-)
 _GRPC = re.compile(
     r"(?:ID: (?P<id>\d+) )?(?:Req-ID: \S+ )?GRPC (?P<what>call|request|response|error): ?(?P<text>.*)",
     re.DOTALL,
 )
-_STRUCTURED = re.compile(r'"GRPC (?P<what>call|request|response|error)"(?P<fields>.*)', re.DOTALL)
-_FIELD = re.compile(r' ([\w.-]+)=("(?:[^"\\]|\\.)*+"|\S+)')
-_DRIVER = re.compile(
-    rb'(?:GRPC response: |response=")\{\\?"(?:manifest.{0,200}?)?name\\?":\\?"([A-Za-z0-9][\w.-]{0,62})\\?"'
-    rb'|(?:CSI driver name|[Dd]etected CSI driver)"?:? (?:driver(?:Name)?=)?"?([A-Za-z0-9][\w.-]{0,62})'
-)
-_NODE = re.compile(
-    rb'[Ss]uccessfully registered node" node="([\w.-]{1,253})"'
-    rb'|(?:GRPC response: |response=").{0,200}?\\?"node_id\\?":\\?"([\w.:/-]{1,253}?)\\?"'
-)
+_STRUCTURED = {f"GRPC {what}": what for what in ("call", "request", "response", "error")}
+_NO_ERROR = frozenset({"", "null", "<nil>"})
+_MAY_SAY = re.compile(rb"registered node|CSI driver|GRPC response.{0,400}(?:node_id|name)")
+_DRIVER = re.compile(r"(?:CSI driver name|[Dd]etected CSI driver):? \"?([A-Za-z0-9][\w.-]{0,62})\"?")
+_DRIVER_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}")
+_NODE_NAME = re.compile(r"[\w.:/-]{1,253}")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line. `at`: ns since the epoch."""
-
-    at: int
-    pid: str
-    text: str
-
-
-class Years:
-    """Which year a line is of. `is_told`: the lines themselves say it."""
-
-    def __init__(self, modified_at: int) -> None:
-        self._end = modified_at + DAY
-        self._year = datetime.fromtimestamp(modified_at // SECOND, UTC).year
-        self.is_told = False
-
-    def at(self, match: "re.Match[str]") -> int | None:
-        """The time of a header, None for one that no calendar has."""
-        told = parse_rfc3339(match["prefix"])
-        if told is not None:
-            self.is_told = True
-            self._year, self._end = datetime.fromtimestamp(told // SECOND, UTC).year, told + DAY
-        at = self._in(self._year, match)
-        if at is not None and at > self._end:  # December's lines in a file of January
-            return self._in(self._year - 1, match)
-        return at
-
-    def _in(self, year: int, match: "re.Match[str]") -> int | None:
-        text = f"{year:04d}-{match['month']}-{match['day']}T{match['time']}.{match['micro']}Z"
-        return parse_rfc3339(text)
-
-
-def read_klog(source: Input, segment: Segment, report: Report, *, driver: str, node: str) -> None:
-    """The CSI calls that a log tells of. `driver`, `node`: whose log it is, where people know better than the log."""
+def read_klog(source: Input, segment: Segment, report: Report, hints: Hints) -> None:
+    """The CSI calls that a log tells of."""
     said_driver, said_node = _whose(source)
-    calls = Calls(segment, report, driver or said_driver, node or said_node, source.name)
-    years = Years(source.modified_at)
+    calls = Calls(segment, report, hints.driver or said_driver, hints.node or said_node, source.name)
+    kubelet = KubeletLog()
+    dating = Dating(source.modified_at, hints)
     last_at = 0
+    host = ""
     with closing(source.open()) as stream:
-        for line in _lines(stream, years, report):
-            last_at = max(last_at, line.at)
-            _take(line, calls, report)
+        for line in lines_of(stream, dating, report):
+            last_at, host = max(last_at, line.at), host or line.host
+            _take(line, calls, kubelet, report)
     calls.end()
     if calls.scope and segment.count:
         reason = f"{source.name} ends here"
         calls.tell(last_at, SourceDown(witness=Witness.DRIVER, scope=calls.scope, reason=reason))
     if calls.unnamed:
         report.fault(f"{calls.unnamed} calls of a driver that the log does not name: use --driver")
-    if not years.is_told:
-        year = datetime.fromtimestamp(source.modified_at // SECOND, UTC).year
-        report.remarks.append(
-            f"its lines name no year: taken to be {year} or the turn of it, by the file's time; the zone to be UTC"
-        )
-    if not node and said_node and calls.told_of_node:
-        report.remarks.append(f"taken to be of node {said_node}, by what it says of itself; else use --node")
+    _remark(dating, hints, report)
+    if calls.told_of_node and not hints.node:
+        if said_node:
+            report.remarks.append(
+                f"taken to be of node {said_node}, by what it says of itself; else use --node"
+            )
+        else:
+            on = f" (journald names the machine {host})" if host else ""
+            report.remarks.append(f"of which node it is, is not said{on}: use --node")
 
 
-def _take(line: Line, calls: Calls, report: Report) -> None:
+def _remark(dating: Dating, hints: Hints, report: Report) -> None:
+    if dating.is_told or not dating.years:
+        return
+    first, last = min(dating.years), max(dating.years)
+    years = f"{first}" if first == last else f"{first} to {last}"
+    report.remarks.append(
+        f"its lines name neither year nor zone: taken to be of {years}, {dating.why}, in {hints.zone_name}; else use "
+        "--taken-at, --log-zone"
+    )
+
+
+def _take(line: Line, calls: Calls, kubelet: KubeletLog, report: Report) -> None:
     if (match := _GRPC.match(line.text)) is not None:
         calls.take(line.at, line.pid, match["what"], match["text"].rstrip(), match["id"] or "")
-    elif (match := _STRUCTURED.match(line.text)) is not None:
-        for what, text in _structured(match["what"], match["fields"]):
-            calls.take(line.at, line.pid, what, text, "")
-    elif (operation := operation_of(line.text)) is not None:
+    elif (what := _STRUCTURED.get(line.text)) is not None:
+        for part, text in _structured(what, line.fields):
+            calls.take(line.at, line.pid, part, text, "")
+    elif (operation := kubelet.operation_of(line.text)) is not None:
         calls.whole(line.at, line.pid, operation)
+    elif (known := kubelet.known(line.text)) is not None:
+        report.skip(known)
     else:
         report.skip("other lines")
 
 
-def _structured(what: str, fields: str) -> Iterator[tuple[str, str]]:
+def _structured(what: str, told: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What one structured line says, as the lines of the older form would."""
-    told = {name: _unquoted(value) for name, value in _FIELD.findall(fields)}
     if what == "call":
         yield "call", told.get("method", "")
         yield "request", told.get("request", "")
@@ -132,30 +97,7 @@ def _structured(what: str, fields: str) -> Iterator[tuple[str, str]]:
         yield "response", told["response"]
     error = told.get("err", told.get("error"))
     if error is not None or what == "error":
-        yield "error", "<nil>" if error in (None, "null", "<nil>", "") else str(error)
-
-
-def _unquoted(value: str) -> str:
-    if not value.startswith('"'):
-        return value
-    try:
-        text: Any = json.loads(value)
-    except (ValueError, RecursionError):
-        return value[1:-1]
-    return text if isinstance(text, str) else value
-
-
-def _lines(stream: BinaryIO, years: Years, report: Report) -> Iterator[Line]:
-    while raw := stream.readline(_LONGEST):
-        if not raw.endswith(b"\n") and len(raw) == _LONGEST:
-            report.fault("a line of more than 1 MiB")
-            continue
-        match = HEADER.match(raw.decode(errors="replace").rstrip("\r\n"))
-        at = years.at(match) if match is not None else None
-        if match is None or at is None:
-            report.skip("lines without klog's header")
-            continue
-        yield Line(at, match["pid"], match["text"])
+        yield "error", "<nil>" if error is None or error in _NO_ERROR else error
 
 
 def _whose(source: Input) -> tuple[str, str]:
@@ -163,10 +105,28 @@ def _whose(source: Input) -> tuple[str, str]:
     driver = node = ""
     looked_at = 0
     with closing(source.open()) as stream:
-        while (line := stream.readline(_LONGEST)) and looked_at < _LOOKED_AT and not (driver and node):
-            looked_at += len(line)
-            if not driver and (match := _DRIVER.search(line)) is not None:
-                driver = (match[1] or match[2]).decode()
-            if not node and (match := _NODE.search(line)) is not None:
-                node = (match[1] or match[2]).decode()
+        while (raw := stream.readline(LONGEST)) and looked_at < _LOOKED_AT and not (driver and node):
+            looked_at += len(raw)
+            if _MAY_SAY.search(raw) is not None:
+                text, fields = said_in(raw.decode(errors="replace").rstrip("\r\n"))
+                said_driver, said_node = _said(text, fields)
+                driver, node = driver or said_driver, node or said_node
     return driver, node
+
+
+def _said(text: str, fields: dict[str, str]) -> tuple[str, str]:
+    """(driver, node) as one line names them: a sidecar or registrar its driver, kubelet its node, an answer either."""
+    if text.startswith("GRPC response"):
+        answer = json_object(fields.get("response", text.partition(": ")[2]))
+        driver, node = answer.get("name"), answer.get("node_id")
+    elif "uccessfully registered node" in text:
+        driver, node = None, json_object(fields.get("node", "")).get("name", fields.get("node"))
+    else:
+        match = _DRIVER.search(text)
+        driver = match[1] if match is not None else fields.get("driver", fields.get("driverName"))
+        driver, node = driver if "CSI driver" in text else None, None
+    return _name(driver, _DRIVER_NAME), _name(node, _NODE_NAME)
+
+
+def _name(value: object, pattern: "re.Pattern[str]") -> str:
+    return value if isinstance(value, str) and pattern.fullmatch(value) is not None else ""

@@ -7,6 +7,8 @@ from pathlib import Path
 from csitrace.lifecycle.paths import parse_path
 from csitrace.model.events import ListCompleted, MountAppeared, SourceUp, Witness
 from csitrace.model.mounts import parse_mountinfo_line
+from csitrace.model.times import format_rfc3339
+from csitrace.sources.imports.hints import Hints
 from csitrace.sources.imports.inputs import Input
 from csitrace.sources.imports.report import Report
 from csitrace.sources.imports.spool import Segment, Told
@@ -18,21 +20,23 @@ _WORD = re.compile(r"(?:^|[-_.])(?:proc[-_.])?(?:self[-_.])?mountinfo(?:[-_.]|$)
 _NO_NODES = frozenset({"", ".", "..", "/", "tmp", "proc", "self", "home", "root", "var"})
 
 
-def read_mountinfo(source: Input, segment: Segment, report: Report, *, node: str) -> None:
-    """The mounts below kubelet's root, of node `node`, or else of the one that the file or its directory is named after."""
-    node_name = node or node_of_path(source)
+def read_mountinfo(source: Input, segment: Segment, report: Report, hints: Hints) -> None:
+    """The mounts below kubelet's root, of the node that is said, else the one that the file or its directory is named after."""
+    node_name = hints.node or node_of_path(source)
     if not node_name:
         report.fault("of which node is not said: name the file after it, or use --node")
         return
-    if not node:
+    if not hints.node:
         report.remarks.append(f"taken to be of node {node_name}, by its name")
-    at, count = source.modified_at, 0
+    at, count = source.modified_at if hints.taken_at is None else hints.taken_at, 0
+    by = "by the file's time: else use --taken-at" if hints.taken_at is None else "by --taken-at"
+    report.remarks.append(f"taken to be of {format_rfc3339(at)}, {by}")
     segment.add(
         Told(at, SourceUp(witness=Witness.KERNEL, scope=node_name, detail=f"mountinfo {source.name}"))
     )
     with closing(source.open()) as stream:
         while line := stream.readline(_LONGEST):
-            mount = parse_mountinfo_line(line.decode(errors="replace"))
+            mount = parse_mountinfo_line(line.decode(errors="replace").rstrip("\r\n"))
             if mount is None:
                 report.skip("lines that are no mounts")
             elif _KUBELET.mount(mount) or parse_path(mount.mount_point) is not None:

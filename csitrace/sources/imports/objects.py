@@ -22,9 +22,24 @@ from csitrace.model.kubernetes import (
     VolumeAttachment,
 )
 from csitrace.model.times import parse_rfc3339
+from csitrace.sources.imports.report import printable
 
 UNREADABLE = (msgspec.MsgspecError, yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError)
 """Whatever comes of bytes that are no object of the form expected."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why bytes cannot be read, in one line. Of the bytes themselves nothing is quoted: they may be a Secret's, and what msgspec
+    says names places alone; libyaml quotes anchors and tags, and Python's own errors whole values."""
+    if isinstance(error, msgspec.MsgspecError):
+        text = str(error)
+    elif isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        text = f"no YAML, in its line {error.problem_mark.line + 1}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    else:
+        text = type(error).__name__
+    return printable(text)[:160] or type(error).__name__
 
 
 class ListHead(msgspec.Struct, frozen=True, gc=False):

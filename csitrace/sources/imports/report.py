@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 _KINDS_TOLD = 12
 _FAULTS_TOLD = 5
+_LONGEST = 120
 
 
 @dataclass
@@ -23,11 +24,13 @@ class Report:
 
     def skip(self, what: str, many: int = 1) -> None:
         """Something that is well-formed and of no use here."""
+        what = what[:_LONGEST]
         key = what if what in self.skipped or len(self.skipped) < 1_000 else "others"
         self.skipped[key] += many
 
     def fault(self, what: str) -> None:
         """Something that should have been readable, and was not."""
+        what = what[: 3 * _LONGEST]
         key = what if what in self.faults or len(self.faults) < 100 else "other faults"
         self.faults[key] += 1
 
@@ -47,3 +50,8 @@ def _list(counts: Counter[str]) -> str:
     told = [f"{many} {what}" for what, many in counts.most_common(_KINDS_TOLD)]
     rest = sum(counts.values()) - sum(many for _, many in counts.most_common(_KINDS_TOLD))
     return ", ".join(told) + (f", {rest} more" if rest else "")
+
+
+def printable(text: str) -> str:
+    """Text of a file, such as a name in an archive, for a line on a terminal: without control characters."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -34,7 +34,7 @@ class Piece:
 
 _RUN = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
 _ITEMS = re.compile(rb'"items"\s*:\s*\Z')
-_SPACE = re.compile(rb"(?:\xef\xbb\xbf|[\s,])*")  # a byte order mark is what some shells put first
+_SPACE = re.compile(rb"[\s,]*")
 _LOG_BEGINS, _LOG_ENDS = b"==== START logs", b"==== END logs"
 _OPEN, _CLOSE = b"{[", b"}]"
 
@@ -198,6 +198,10 @@ class _YamlSplitter:
             self._keep(self._item, line)
 
     def end_document(self) -> Iterator[Piece]:
+        if self._in_items and not any(line.startswith(b"kind:") for line in self._head):
+            self.__init__()  # type: ignore[misc]
+            yield Piece(Cut.TORN, b"it ends within a list, whose last object is left out")
+            return
         yield from self._end_item()
         if any(not _WITHOUT_TEXT.match(line) for line in self._head) or self._is_list:
             yield Piece(Cut.LIST if self._is_list else Cut.OBJECT, b"".join(self._head))

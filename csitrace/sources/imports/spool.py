@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from csitrace.errors import TraceError
 from csitrace.model.events import Body, Stamp
 
 _LENGTH = 4
@@ -84,7 +85,10 @@ class Spool:
     """One temporary file for all segments of an import."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="csitrace-import-")  # noqa: SIM115 - as long as the events are read
+        try:
+            self._file = tempfile.TemporaryFile(prefix="csitrace-import-")  # noqa: SIM115 - as long as the events are read
+        except OSError as error:
+            raise _no_room(error) from error
         self._size = 0
 
     @property
@@ -92,11 +96,14 @@ class Spool:
         return self._file.fileno()
 
     def append(self, raw: bytes) -> tuple[int, int]:
-        """(where it is, how long it is)."""
+        """(where it is, how long it is). Raises `TraceError` when there is no room for it."""
         start = self._size
         view = memoryview(raw)
         while view:
-            written = os.pwrite(self.fileno, view, self._size)
+            try:
+                written = os.pwrite(self.fileno, view, self._size)
+            except OSError as error:
+                raise _no_room(error) from error
             self._size += written
             view = view[written:]
         return start, len(raw)
@@ -104,6 +111,12 @@ class Spool:
     def segment(self) -> Segment:
         """A new one, empty."""
         return Segment(self)
+
+
+def _no_room(error: OSError) -> TraceError:
+    return TraceError(
+        f"cannot keep what was read in a temporary file: {error.strerror or error}; name a directory with room in TMPDIR"
+    )
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -272,7 +272,7 @@ def test_a_lease_tells_when_a_dump_was_taken(tmp_path: Path) -> None:
     [
         (b"", "there are no files in it"),
         (b"hello\n", "of no form that is known"),
-        (b"\xff\xfea\0", "UTF-16"),
+        (b"\xfd7zXZ\0broken", "is packed with xz"),
         (b"LAST SEEN   TYPE   REASON   OBJECT   MESSAGE\n5m Normal X pod/a b\n", "-o yaml"),
         (b"\x1f\x8bbroken", "cannot be read"),
         (b"PK\x03\x04broken", "cannot be read"),

@@ -20,7 +20,7 @@ from csitrace.model.events import (
     Witness,
 )
 from csitrace.model.times import DAY, MINUTE, SECOND, parse_rfc3339
-from csitrace.sources.imports.forms import Hints
+from csitrace.sources.imports.hints import Hints
 from csitrace.sources.imports.importing import open_import
 from tests import story as told
 from tests.story import START
@@ -139,7 +139,7 @@ def test_the_year_is_that_of_the_file_or_the_one_before(tmp_path: Path) -> None:
     recording = open_import([path], hints=Hints(driver=told.DRIVER))
     started = next(e for e in recording.events if isinstance(e.body, RpcStarted))
     assert started.occurred_at == parse_rfc3339("2025-12-31T10:00:01Z")
-    assert any("name no year" in note for note in recording.notes)
+    assert any("name neither year nor zone" in note and "2025 to 2026" in note for note in recording.notes)
 
 
 def test_a_restarted_process_is_another_instance_and_the_end_is_silence(tmp_path: Path) -> None:
