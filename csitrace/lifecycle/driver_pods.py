@@ -51,21 +51,6 @@ def driver_directories(pod: Pod) -> set[str]:
     return names - {"", "kubernetes.io"}  # the latter is kubelet's own
 
 
-def lease_names(driver: str) -> dict[str, str]:
-    """The Lease of each sidecar, by the sidecar's name (kubernetes-csi: the driver's name, with `-` for what names may not have).
-
-    external-provisioner's is the driver's name alone.
-    """
-    name = re.sub(r"[^a-zA-Z0-9-]", "-", driver)
-    return {
-        "external-provisioner": name,
-        "external-attacher": f"external-attacher-leader-{name}",
-        "external-resizer": f"external-resizer-{name}",
-        "external-snapshotter": f"external-snapshotter-leader-{name}",
-        "external-health-monitor": f"external-health-monitor-leader-{name}",
-    }
-
-
 def _sidecar(container: Container) -> str:
     image = container.image.rpartition("/")[2].partition("@")[0].partition(":")[0]
     for name in (image, container.name):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from csitrace.lifecycle.filter import Field, Filter, Kind, parse
 from csitrace.lifecycle.heard import kind_silence
+from csitrace.lifecycle.leases import is_expired, renewed_at
 from csitrace.lifecycle.onnode import (
     DriverPod,
     Finding,
@@ -19,13 +20,7 @@ from csitrace.lifecycle.state import State
 from csitrace.lifecycle.survey import Calls, Survey
 from csitrace.lifecycle.views import Severity, VolumeRow
 from csitrace.model.kubernetes import CSIDriver, Lease
-from csitrace.model.times import SECOND, format_duration, parse_rfc3339
-
-LEASE_GRACE_NS = 5 * SECOND
-"""How much later than its end a Lease may be renewed: clocks differ, and a watch tells a little late."""
-
-_LEASE_SECONDS = 15
-"""The sidecars' default, where a Lease does not say."""
+from csitrace.model.times import format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +213,6 @@ def _relevance(node: OnNode) -> tuple[bool, bool, int, str]:
 def _leader(survey: Survey, sidecar: str, lease: Lease) -> Leader:
     spec = lease.spec
     pod = survey.holder_pod(lease)
-    renewed_at = parse_rfc3339(spec.renew_time) if spec.renew_time else None
-    valid = (spec.lease_duration_seconds or _LEASE_SECONDS) * SECOND + LEASE_GRACE_NS
     heard = not kind_silence(survey.state, "Lease", lease.namespace)
     held = bool(spec.holder_identity)
     return Leader(
@@ -228,8 +221,8 @@ def _leader(survey: Survey, sidecar: str, lease: Lease) -> Leader:
         spec.holder_identity or "",
         pod.full_name if pod is not None else "",
         pod.spec.node_name if pod is not None else "",
-        renewed_at,
-        expired=held and heard and renewed_at is not None and survey.now - renewed_at > valid,
+        renewed_at(lease),
+        expired=held and heard and is_expired(lease, survey.now),
     )
 
 

@@ -3,8 +3,10 @@
 A table of questions, asked in order of the step that is waited for. Each answers from objects that can be read, or not at all.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.context import Context
@@ -18,10 +20,13 @@ from csitrace.lifecycle.elsewhere import (
     stays_elsewhere,
     users_elsewhere,
 )
+from csitrace.lifecycle.heard import kind_silence
+from csitrace.lifecycle.leases import is_expired, leases_of, renewed_at
 from csitrace.lifecycle.state import Use
+from csitrace.lifecycle.steps import STEP_BY_ID
 from csitrace.lifecycle.views import Evidence
 from csitrace.model.events import Witness
-from csitrace.model.kubernetes import CSINode, Node
+from csitrace.model.kubernetes import CSINode, Lease, Node
 from csitrace.model.times import format_rfc3339, parse_rfc3339
 
 _AD = "attach/detach controller"
@@ -173,7 +178,37 @@ def taken_for_mounted(ctx: Context) -> Hold | None:
     return Hold(text, f"{_AD}, for the next status of node {node}", (told,))
 
 
+def nobody_leads(ctx: Context, actor: str) -> Hold | None:
+    """Who has to act takes part in an election, and whoever was elected has fallen silent, or nobody was."""
+    for lease in leases_of(ctx.state, actor, ctx.volume.driver):
+        holder = lease.spec.holder_identity
+        if kind_silence(ctx.state, "Lease", lease.namespace) or (
+            holder and not is_expired(lease, ctx.state.at)
+        ):
+            continue
+        at = renewed_at(lease) if holder else None
+        since = f" since {format_rfc3339(at)[11:19]}Z" if at is not None else ""
+        text = f"{holder} does not renew its Lease{since}" if holder else "nobody holds its Lease"
+        stored = index.find(ctx.state, Lease, lease.uid)
+        told = Evidence(
+            Witness.KUBERNETES, f"Lease {lease.full_name}: {text}", stored.seq if stored else 0, at
+        )
+        command = f"kubectl -n {lease.namespace} describe lease {lease.name}"
+        return Hold(f"{actor}: {text}", f"{actor}, which nobody leads", (told,), command)
+    return None
+
+
+def _elected() -> Iterator[tuple[tuple[str, ...], Callable[[Context], Hold | None]]]:
+    """Of each step, who acts first in it (`a → b`, `a, b`)."""
+    actors: dict[str, list[str]] = {}
+    for step in STEP_BY_ID.values():
+        actors.setdefault(re.split(" → |, ", step.actor)[0], []).append(step.id)
+    for actor, steps in actors.items():
+        yield tuple(steps), partial(nobody_leads, actor=actor)
+
+
 _QUESTIONS: tuple[tuple[tuple[str, ...], Callable[[Context], Hold | None]], ...] = (
+    *_elected(),  # who is not there does nothing about the others, either
     (("3",), used_by_one_pod),
     (("3",), nodes_cordoned),
     (("10",), attached_elsewhere),

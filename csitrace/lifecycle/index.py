@@ -53,6 +53,7 @@ DRIVER_PODS = "driver pods"  # "" -> uids of the pods that look like a part of a
 FEEDS_OF = "feeds of"  # driver -> {scope of a feed: whether it has told calls of the Controller service}
 FUSE_PODS_OF = "fuse pods of"  # subject -> uids of the pods that say they run the volume's FUSE daemon
 PLAIN_PODS = "plain pods"  # "" -> uids of the pods that have neither a claim nor an inline CSI volume
+LEASES_NAMED = "leases named"  # name -> uids, in whatever namespaces
 FUSE_OF = "fuse of"  # volume id -> (node name, connection)
 
 Link = tuple[str, str, Any, Any]  # relation, key, member, detail
@@ -280,6 +281,11 @@ def _kind_link(obj: KubernetesObject) -> Iterator[Link]:
     yield OF_KIND, obj.kind, obj.uid, None
 
 
+def _lease_links(lease: Lease) -> Iterator[Link]:
+    yield from _kind_link(lease)
+    yield LEASES_NAMED, lease.name, lease.uid, None
+
+
 def _pod_links(pod: Pod) -> Iterator[Link]:
     if looks_like_driver(pod):
         yield DRIVER_PODS, "", pod.uid, None
@@ -334,7 +340,8 @@ _LINKS: dict[type, Callable[[Any], Iterable[Link]]] = {
     VolumeAttachment: _attachment_links,
     Pod: _pod_links,
     Event: _event_links,
-    **dict.fromkeys((CSIDriver, CSINode, StorageClass, Node, Lease), _kind_link),
+    **dict.fromkeys((CSIDriver, CSINode, StorageClass, Node), _kind_link),
+    Lease: _lease_links,
 }
 
 _KEYS: dict[type, Callable[[State, Any], Iterable[str]]] = {

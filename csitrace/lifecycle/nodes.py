@@ -8,6 +8,7 @@ from csitrace.lifecycle import index
 from csitrace.lifecycle.filter import Field, Filter, Kind, parse
 from csitrace.lifecycle.fuse import trouble
 from csitrace.lifecycle.heard import kernel_silence, kind_silence
+from csitrace.lifecycle.leases import is_expired, renewed_at
 from csitrace.lifecycle.onnode import (
     Finding,
     OnNode,
@@ -23,7 +24,7 @@ from csitrace.lifecycle.survey import Survey
 from csitrace.lifecycle.views import Severity, VolumeRow
 from csitrace.model.events import Witness
 from csitrace.model.kubernetes import Condition, Lease, Node, Pod
-from csitrace.model.times import SECOND, format_duration, parse_rfc3339
+from csitrace.model.times import format_duration, parse_rfc3339
 
 LEASE_NAMESPACE = "kube-node-lease"
 _LEASE_SECONDS = 40
@@ -147,8 +148,6 @@ def _view(
     drivers = (on_node(survey, driver, name) for driver in survey.driver_names if driver)
     source = state.sources.get((Witness.KERNEL, name))
     lease_silence = kind_silence(state, "Lease", LEASE_NAMESPACE)
-    renewed_at = parse_rfc3339(lease.spec.renew_time) if lease is not None and lease.spec.renew_time else None
-    valid = ((lease.spec.lease_duration_seconds if lease is not None else None) or _LEASE_SECONDS) * SECOND
     view = NodeView(
         name=name,
         unseen="" if node is not None else kind_silence(state, "Node") or "there is no such Node",
@@ -157,8 +156,8 @@ def _view(
         ready_reason=_why_not_ready(ready),
         cordoned=node is not None and node.spec.unschedulable,
         taints=tuple(_taints(node)) if node is not None else (),
-        renewed_at=renewed_at,
-        expired=not lease_silence and renewed_at is not None and now - renewed_at > valid,
+        renewed_at=renewed_at(lease) if lease is not None else None,
+        expired=not lease_silence and lease is not None and is_expired(lease, now, _LEASE_SECONDS),
         lease_silence=lease_silence or ("" if lease is not None else "kubelet has no Lease"),
         kubelet_version=node.status.node_info.kubelet_version if node is not None else "",
         kernel_version=node.status.node_info.kernel_version if node is not None else "",

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from csitrace.lifecycle import driver_pods, index
 from csitrace.lifecycle.heard import feeds
+from csitrace.lifecycle.leases import lease_names
 from csitrace.lifecycle.state import Call, State, Volume
 from csitrace.lifecycle.views import Severity, VolumeRow
 from csitrace.model.events import Witness
@@ -137,7 +138,7 @@ class Survey:
 
     def leaders(self, driver: str) -> list[tuple[str, Lease]]:
         """The Leases of the driver's sidecars, as (sidecar, Lease)."""
-        names = driver_pods.lease_names(driver).items()
+        names = lease_names(driver).items()
         return [(sidecar, lease) for sidecar, name in names for lease in self.leases.get(name, ())]
 
     def holder_pod(self, lease: Lease) -> Pod | None:

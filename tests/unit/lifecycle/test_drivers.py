@@ -5,11 +5,11 @@ import pytest
 from csitrace.lifecycle.driver_pods import (
     is_controller_pod,
     is_node_pod,
-    lease_names,
     looks_like_driver,
     sidecars,
 )
 from csitrace.lifecycle.drivers import DriverView, driver_views, parse_driver_filter, settings
+from csitrace.lifecycle.leases import lease_names
 from csitrace.lifecycle.row import volume_rows
 from csitrace.lifecycle.views import Severity
 from csitrace.model import events, kinds
