@@ -119,6 +119,31 @@ async def test_a_volume_that_got_stuck_before_anybody_watched(
     _assert_first_steps(steps, changes)
 
 
+@pytest.mark.timeout(240, func_only=True)
+async def test_an_attacher_that_died_before_anybody_watched(
+    kubectl: Kubectl, image: objects.Image, cluster: Cluster
+) -> None:
+    """The step that waits for it says who was elected and does not renew its Lease, and since when, as the Lease itself does."""
+    await asyncio.to_thread(cluster.kill, "csi-attacher")
+    await asyncio.to_thread(kubectl.apply, objects.claim("data", storage.IMMEDIATE_CLASS))
+    await asyncio.to_thread(kubectl.apply, objects.pod("user", image, claims=("data",)))
+    async with asyncio.timeout(120):
+        while True:
+            _, told = await _explain(kubectl, cluster)
+            (volume,) = told["volumes"]
+            if volume["holder"] == "external-attacher, which nobody leads":
+                break
+    assert volume["step"] == "12"
+    leases = await asyncio.to_thread(kubectl.get, "leases", "--all-namespaces")
+    (lease,) = [
+        each["spec"]
+        for each in leases["items"]
+        if each["metadata"]["name"] == f"external-attacher-leader-{storage.DRIVER_NAME.replace('.', '-')}"
+    ]
+    said = f"{lease['holderIdentity']} does not renew its Lease since {lease['renewTime'][11:19]}Z"
+    assert said in volume["verdict"]
+
+
 def _make(kubectl: Kubectl, fault: str, image: objects.Image) -> None:
     """A namespace, a class that is called as it, a claim and a pod."""
     kubectl("create", "namespace", kubectl.namespace)
