@@ -116,21 +116,23 @@ def expansion(state: State, volume: Volume, use: Use | None) -> tuple[StepView, 
 def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
     """What each witness says of a step; Kubernetes' silence about objects that may not be read is UNKNOWN, not PENDING."""
     testimonies = {}
+    is_past, is_followed = step.stage != BACK and ctx.is_leaving, ctx.is_followed
     for witness, attest in step.attests.items():
         testimony = attest(ctx)
         if witness is Witness.KUBERNETES and (testimony is None or testimony.status is StepStatus.PENDING):
-            silence = next((reason for kind in step.needs if (reason := ctx.silence(kind))), "")
-            if silence:
-                testimony = Testimony(StepStatus.UNKNOWN, silence)
+            for kind in step.needs:
+                if silence := ctx.silence(kind):
+                    testimony = Testimony(StepStatus.UNKNOWN, silence)
+                    break
         mark = _mark(ctx, step.id, witness)
-        if step.stage != BACK and ctx.is_leaving:  # its traces go with the pod
+        if is_past:  # its traces go with the pod
             if mark is not None:  # that it happened stays true
                 testimony = Testimony(StepStatus.DONE, _what_was(testimony))
             elif testimony is not None and testimony.status is StepStatus.PENDING:
                 testimony = None  # that there is nothing now says nothing of what was
-            elif testimony is not None and ctx.is_followed and testimony.seq > _ended_seq(ctx):
+            elif testimony is not None and is_followed and testimony.seq > _ended_seq(ctx):
                 testimony = None  # told since the pod is gone: of the one after it
-        elif ctx.use is not None and ctx.is_followed and (step.id, witness) in ctx.use.marks:
+        elif is_followed and ctx.use is not None and (step.id, witness) in ctx.use.marks:
             testimony = Testimony(StepStatus.DONE, _what_was(testimony))  # it is there again for another
         if testimony is not None:
             testimonies[witness] = _stamped(testimony, mark)
@@ -188,6 +190,8 @@ def _decide(step: Step, testimonies: Mapping[Witness, Testimony]) -> tuple[StepS
     """The step's status: the word of the best authority that says something definite; else pending, moving or unknown. With it
     the testimony that tells when: another's, where the best one knows only that it is done."""
     heard = [testimonies[witness] for witness in step.authority if witness in testimonies]
+    if heard and heard[0].status is StepStatus.DONE:  # as it mostly is: nobody's word is better
+        return StepStatus.DONE, _timed(heard[0], heard)
     for status in _DECISIVE:
         for testimony in heard:
             if testimony.status is status and not _contradicted(testimony, heard):
