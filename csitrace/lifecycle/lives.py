@@ -88,6 +88,7 @@ class Lives(Generic[ReaderT]):
 
     def __init__(self, new: Callable[[], ReaderT]) -> None:
         self._new = new
+        self._lost: dict[str, State] = {}  # where facts are missing: the state before, for volumes not told again so far
         self.of: dict[str, Past[ReaderT]] = {}
         self.state = State()
         self.touched: tuple[str, ...] = ()
@@ -103,23 +104,25 @@ class Lives(Generic[ReaderT]):
         self.touched = tuple(
             key for key in state.changed_keys if before.volumes.get(key) is not state.volumes.get(key)
         )
-        is_gap = isinstance(event.body, RecordingGap)  # what there was is told again, or ended unseen
         for key in self.touched:
             was, volume = before.volumes.get(key), state.volumes.get(key)
             if volume is not None:
                 self._live(was, volume, before)
-            elif was is not None and is_gap:
-                self.of[key].read(before, was)
+            elif was is not None and isinstance(event.body, RecordingGap):
+                self._lost[key] = before
             elif was is not None and was.gone_at is None:
                 self._move(key)
 
     def end(self) -> None:
-        """After the last event: all that is still there is read."""
+        """After the last event: all that is still there is read, and what nobody saw the end of."""
+        for key, state in self._lost.items():
+            self.of[key].read(state, self.of[key].volume)
         for key, volume in self.state.volumes.items():
             self.of[key].read(self.state, volume)
 
     def _live(self, was: Volume | None, volume: Volume, before: State) -> None:
         past = self._past(volume)
+        self._lost.pop(volume.key, None)
         if was is None or was.calls != volume.calls:
             past.hear(volume.calls)
         if was is not None and _lets_go(was, volume):
