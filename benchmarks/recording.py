@@ -2,8 +2,7 @@
 
     python -m benchmarks.recording [--volumes N] [--abreast N]
 
-Whole lives of volumes, from the claim to nothing left, `--abreast` of them at a time on ten nodes. Processor time of this process;
-read the ratios, which are of one run. Seeks are to random places of the replay, each from somewhere else.
+Whole lives of volumes, from the claim to nothing left, `--abreast` of them at a time on ten nodes. Processor time; read the ratios, which are of one run. Seeks are to random places of the replay, each from somewhere else.
 """
 
 import argparse
@@ -88,15 +87,15 @@ def _seeking(told: list[TraceEvent]) -> None:
         history.state_at(seq)
         took.append(time.process_time() - started)
     took.sort()
-    print(f"a replay holds {(after - before) / 2**20:.1f} MiB, {(after - before) / len(told):.0f} bytes an event")
+    print(
+        f"a replay holds {(after - before) / 2**20:.1f} MiB, {(after - before) / len(told):.0f} bytes an event"
+    )
     print(f"a seek: median {took[len(took) // 2] * 1e3:.0f} ms, longest {took[-1] * 1e3:.0f} ms")
 
 
 def recording(volumes: int, abreast: int) -> Iterator[TraceEvent]:
     """The events of whole lives, `abreast` of them at a time in turn, in `seq` order."""
-    seq = 0
-    for body in _bodies(volumes, abreast):
-        seq += 1
+    for seq, body in enumerate(_bodies(volumes, abreast), 1):
         at = story.START + seq * 20 * MILLISECOND
         yield TraceEvent(seq=seq, observed_at=at, occurred_at=at, body=body)
 

@@ -67,7 +67,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """All of one volume. `row` is as at the end, or as it was last; `calls` are all that were heard, oldest first; `ways` has also
+    """All of one volume. `row` is as at the end, or as it was last; `calls` are all that were heard, oldest first; `ways` also
     those of pods that were gone before."""
 
     volume: Volume
@@ -147,7 +147,7 @@ class _Kept:
         self.row = volume_row(state, volume, state.at)
         self.last_at = volume.gone_at or state.at
         self.hangs = hangs(fuse_states(state, volume), state.at)
-        ways = {}
+        ways: dict[tuple[str, object], Way] = {}
         for name, use, steps in roads(state, volume):
             if name == "expansion":
                 ways[name, volume.expansion and volume.expansion.seq] = Way(name, "", "", steps)

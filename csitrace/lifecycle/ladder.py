@@ -22,7 +22,9 @@ class Road:
     `order`: how the steps wait for one another. `held`: the current one is moving, if merely pending: somebody holds it now.
     """
 
-    def __init__(self, ctx: Context, steps: Sequence[Step], order: tuple[str, ...], *, held: bool = True) -> None:
+    def __init__(
+        self, ctx: Context, steps: Sequence[Step], order: tuple[str, ...], *, held: bool = True
+    ) -> None:
         self.ctx, self.order, self.held = ctx, order, held
         self._steps = {step.id: step for step in steps}
         self._seen: dict[str, StepView] = {}
@@ -73,7 +75,9 @@ class Road:
         if proof and not step.doubt(self.ctx) and not _still_mounted(view):
             note = f"proved by step {proof}"
             return replace(view, status=StepStatus.DONE, at=None, stamp=Stamp.INFERRED, note=note)
-        if view.status is StepStatus.UNKNOWN and any(each.passed or each.status in _DECISIVE for each in later):
+        if view.status is StepStatus.UNKNOWN and any(
+            each.passed or each.status in _DECISIVE for each in later
+        ):
             return replace(view, passed=True)
         return view
 

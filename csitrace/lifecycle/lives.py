@@ -1,8 +1,8 @@
 """The lives of all volumes that were ever in a recording, as its events are folded, once and in order.
 
-A state keeps a bounded past of each volume, and lets go of those that are gone. So what leaves it is read just before: a volume as
-it was when a pod of it was let go, whenever something is told of it when it is gone, and at the end; its calls as they come.
-What is made of a volume when it is read is for who asks; the states are let go.
+A state keeps a bounded past of each volume, and lets go of those that are gone. So what leaves it is read just before: a volume
+before a pod of it is let go, whenever something is told of it once it is gone, and at the end; its calls as they come. What is
+made of a volume when it is read is for who asks; the states are let go.
 """
 
 from collections.abc import Callable, Iterator
@@ -88,7 +88,9 @@ class Lives(Generic[ReaderT]):
 
     def __init__(self, new: Callable[[], ReaderT]) -> None:
         self._new = new
-        self._lost: dict[str, State] = {}  # where facts are missing: the state before, for volumes not told again so far
+        self._lost: dict[
+            str, State
+        ] = {}  # where facts are missing: the state before, for volumes not told again so far
         self.of: dict[str, Past[ReaderT]] = {}
         self.state = State()
         self.touched: tuple[str, ...] = ()

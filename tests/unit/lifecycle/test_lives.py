@@ -14,7 +14,7 @@ from csitrace.model import events
 from csitrace.model.events import Body, TraceEvent, Witness
 from csitrace.model.times import MILLISECOND
 from tests import story
-from tests.story import DRIVER, NODE, START, STAGING, Story, straight_road, way_back_road
+from tests.story import DRIVER, NODE, STAGING, START, Story, straight_road, way_back_road
 
 
 def whole_life() -> list[TraceEvent]:
@@ -40,7 +40,7 @@ def heard(call: Call) -> tuple[str, int, int | None, int | None]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_statistics_and_chronicle_tell_of_the_same_spans_and_steps(seed: int) -> None:
-    """Whatever part of a life was recorded, in whatever order: each span of one is a sample of the other, as long and no longer."""
+    """Whatever part of a life was recorded, in whatever order: each span of one is a sample of the other, as long."""
     chance = random.Random(seed)
     bodies = [event.body for event in whole_life() if chance.random() < 0.8]
     if seed % 3 == 0:
@@ -106,10 +106,15 @@ def test_what_was_before_a_gap_stays(returns: bool) -> None:
     """Facts are missing, and what is left is told anew: the volume keeps its facts and calls, whether or not it is still there.
     What is told twice is counted once."""
     road = dict(straight_road())["17"]
-    before, steps = only(chronicle(road.events)), {s.name for s in gather(road.events).samples if s.kind == STEP}
+    before, steps = (
+        only(chronicle(road.events)),
+        {s.name for s in gather(road.events).samples if s.kind == STEP},
+    )
     again = list(snapshot(road.state)) if returns else []
     assert not returns or any(isinstance(event.body, events.VolumeRecalled) for event in again)
-    gap = replace(road.tell(events.RecordingGap(reason="slow disk", lost=7, retold=True)), seq=road.state.seq + 7)
+    gap = replace(
+        road.tell(events.RecordingGap(reason="slow disk", lost=7, retold=True)), seq=road.state.seq + 7
+    )
     later = [replace(event, seq=seq, observed_at=road.at) for seq, event in enumerate(again, gap.seq + 1)]
     recording = [*road.events[:-1], gap, *later]
     after = only(chronicle(recording))
