@@ -2,7 +2,8 @@
 
     python -m benchmarks.recording [--volumes N] [--abreast N]
 
-Whole lives of volumes, from the claim to nothing left, `--abreast` of them at a time on ten nodes. Processor time; read the ratios, which are of one run. Seeks are to random places of the replay, each from somewhere else.
+Whole lives of volumes, from the claim to nothing left, `--abreast` of them at a time on ten nodes. Processor time;
+read the ratios, which are of one run. Seeks are to random places of the replay, each from somewhere else.
 """
 
 import argparse
