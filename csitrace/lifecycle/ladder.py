@@ -1,7 +1,9 @@
 """The steps of one volume for one pod: each with its status, its time and what every witness says of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import cached_property
+
+from msgspec.structs import replace
 
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import Mark, State, StepStatus, Use, Volume
@@ -13,65 +15,128 @@ SETTLED = frozenset({StepStatus.DONE, StepStatus.NOT_APPLICABLE})
 _DECISIVE = (StepStatus.DONE, StepStatus.FAILED, StepStatus.MOVING)
 
 
+class Road:
+    """One road of a volume for one pod. A step is looked at when it is asked for, and once: to know where a volume stands, those
+    after its current step matter only as far as they prove one before it.
+
+    `order`: how the steps wait for one another. `held`: the current one is moving, if merely pending: somebody holds it now.
+    """
+
+    def __init__(
+        self, ctx: Context, steps: Sequence[Step], order: tuple[str, ...], *, held: bool = True
+    ) -> None:
+        self.ctx, self.order, self.held = ctx, order, held
+        self._steps = {step.id: step for step in steps}
+        self._seen: dict[str, StepView] = {}
+
+    def view(self, step_id: str) -> StepView:
+        """One step as its witnesses show it, or the steps after it prove it."""
+        view = self._seen.get(step_id)
+        if view is None:
+            step = self._steps[step_id]
+            view = self._seen[step_id] = self._proved(step, _step_view(step, self.ctx))
+        return view
+
+    @cached_property
+    def current(self) -> StepView | None:
+        """The first step that is neither settled nor passed: the one everything after it waits for. None when there is none."""
+        for step_id in self.order:
+            view = self.view(step_id)
+            if view.status not in SETTLED and not view.passed:
+                moves = self.held and view.status is StepStatus.PENDING and step_id not in ("1", "2")
+                return replace(view, status=StepStatus.MOVING) if moves else view
+        return None
+
+    @cached_property
+    def views(self) -> tuple[StepView, ...]:
+        """All steps in their order in the table, each done one with `took_ns`: since the latest of those that it waited for."""
+        views = {step_id: self.view(step_id) for step_id in self._steps}
+        if self.current is not None:
+            views[self.current.step_id] = self.current
+        latest: int | None = None
+        for step_id in self.order:
+            view = views[step_id]
+            if view.status is StepStatus.DONE and view.at is not None:
+                if latest is not None:
+                    views[step_id] = replace(view, took_ns=max(0, view.at - latest))
+                latest = max(latest or view.at, view.at)
+        return tuple(views.values())
+
+    def _proved(self, step: Step, view: StepView) -> StepView:
+        """A step that nobody saw, but without which a later one could not have been, is done, and marked as inferred.
+
+        Of a step that may not apply, nothing after it proves that it was: once what comes after it is done, or was at least
+        tried, it is passed, and stays unknown.
+        """
+        if view.status in SETTLED:
+            return view
+        later = [self.view(step_id) for step_id in step.proved_by]
+        proof = next((each.step_id for each in later if each.status is StepStatus.DONE), "")
+        if proof and not step.doubt(self.ctx) and not _still_mounted(view):
+            note = f"proved by step {proof}"
+            return replace(view, status=StepStatus.DONE, at=None, stamp=Stamp.INFERRED, note=note)
+        if view.status is StepStatus.UNKNOWN and any(
+            each.passed or each.status in _DECISIVE for each in later
+        ):
+            return replace(view, passed=True)
+        return view
+
+
+def way_in(state: State, volume: Volume, use: Use | None) -> Road:
+    """The road of `ladder`."""
+    ctx = Context(state, volume, use)  # on its way back, nobody is to do anything on the way in
+    return Road(ctx, FORWARD, attention_order(ctx), held=not ctx.is_leaving)
+
+
+def way_out(state: State, volume: Volume, use: Use | None) -> Road:
+    """The road of `way_back`."""
+    steps, order = _WAY_BACK if use is not None else _WAY_BACK_ALONE
+    road = Road(Context(state, volume, use), steps, order)
+    road.held = road.view(order[0]).status in SETTLED
+    return road
+
+
+def growth(state: State, volume: Volume, use: Use | None) -> Road:
+    """The road of `expansion`."""
+    steps, order = _EXPANSION if volume.expansion is not None else ((), ())
+    return Road(Context(state, volume, use), steps, order)
+
+
 def ladder(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
     """The seventeen steps (16 in two halves), in their order. `use` None: as far as a volume goes without a pod."""
-    ctx = Context(state, volume, use)
-    views = _with_proofs(ctx, FORWARD, [_step_view(step, ctx) for step in FORWARD])
-    order = attention_order(ctx)
-    if not ctx.is_leaving:  # on its way back, nobody is to do anything on the way in
-        views = _with_holder(views, order)
-    return _with_durations(views, order)
+    return way_in(state, volume, use).views
 
 
 def way_back(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
     """The way back, from the pod's deletion to nothing left."""
-    ctx = Context(state, volume, use)
-    steps = BACKWARD if use is not None else tuple(step for step in BACKWARD if _concerns_volume_alone(step))
-    views = _with_proofs(ctx, steps, [_step_view(step, ctx) for step in steps])
-    order = tuple(step.id for step in steps)
-    if views and views[0].status in SETTLED:
-        views = _with_holder(views, order)
-    return _with_durations(views, order)
+    return way_out(state, volume, use).views
 
 
 def expansion(state: State, volume: Volume, use: Use | None) -> tuple[StepView, ...]:
     """The steps of the latest expansion, once one was asked for; else none."""
-    if volume.expansion is None:
-        return ()
-    ctx = Context(state, volume, use)
-    order = tuple(step.id for step in EXPANSION)
-    views = _with_proofs(ctx, EXPANSION, [_step_view(step, ctx) for step in EXPANSION])
-    return _with_durations(_with_holder(views, order), order)
-
-
-def current_step(views: Sequence[StepView], order: Sequence[str]) -> StepView | None:
-    """The first step that is neither settled nor passed: the one everything after it waits for. None when there is none."""
-    by_id = {view.step_id: view for view in views}
-    return next((view for step_id in order if not _is_behind(view := by_id[step_id])), None)
-
-
-def _is_behind(view: StepView) -> bool:
-    return view.status in SETTLED or view.passed
+    return growth(state, volume, use).views
 
 
 def testify(step: Step, ctx: Context) -> dict[Witness, Testimony]:
     """What each witness says of a step; Kubernetes' silence about objects that may not be read is UNKNOWN, not PENDING."""
     testimonies = {}
+    is_past, is_followed = step.stage != BACK and ctx.is_leaving, ctx.is_followed
     for witness, attest in step.attests.items():
         testimony = attest(ctx)
         if witness is Witness.KUBERNETES and (testimony is None or testimony.status is StepStatus.PENDING):
-            silence = next((reason for kind in step.needs if (reason := ctx.silence(kind))), "")
-            if silence:
-                testimony = Testimony(StepStatus.UNKNOWN, silence)
+            for kind in step.needs:
+                if silence := ctx.silence(kind):
+                    testimony = Testimony(StepStatus.UNKNOWN, silence)
+                    break
         mark = _mark(ctx, step.id, witness)
-        if step.stage != BACK and ctx.is_leaving:  # its traces go with the pod
+        if is_past:  # its traces go with the pod
             if mark is not None:  # that it happened stays true
                 testimony = Testimony(StepStatus.DONE, _what_was(testimony))
             elif testimony is not None and testimony.status is StepStatus.PENDING:
                 testimony = None  # that there is nothing now says nothing of what was
-            elif testimony is not None and ctx.is_followed and testimony.seq > _ended_seq(ctx):
+            elif testimony is not None and is_followed and testimony.seq > _ended_seq(ctx):
                 testimony = None  # told since the pod is gone: of the one after it
-        elif ctx.use is not None and ctx.is_followed and (step.id, witness) in ctx.use.marks:
+        elif is_followed and ctx.use is not None and (step.id, witness) in ctx.use.marks:
             testimony = Testimony(StepStatus.DONE, _what_was(testimony))  # it is there again for another
         if testimony is not None:
             testimonies[witness] = _stamped(testimony, mark)
@@ -129,6 +194,8 @@ def _decide(step: Step, testimonies: Mapping[Witness, Testimony]) -> tuple[StepS
     """The step's status: the word of the best authority that says something definite; else pending, moving or unknown. With it
     the testimony that tells when: another's, where the best one knows only that it is done."""
     heard = [testimonies[witness] for witness in step.authority if witness in testimonies]
+    if heard and heard[0].status is StepStatus.DONE:  # as it mostly is: nobody's word is better
+        return StepStatus.DONE, _timed(heard[0], heard)
     for status in _DECISIVE:
         for testimony in heard:
             if testimony.status is status and not _contradicted(testimony, heard):
@@ -153,59 +220,10 @@ def _contradicted(testimony: Testimony, heard: Sequence[Testimony]) -> bool:
     return any(other.status is StepStatus.PENDING for other in better)
 
 
-def _with_proofs(ctx: Context, steps: Sequence[Step], views: Sequence[StepView]) -> tuple[StepView, ...]:
-    """Steps that nobody saw, but without which a later step could not have been: done, and marked as inferred.
-
-    Of a step that may not apply, nothing after it proves that it was: once what comes after it is done, or was at least tried,
-    it is passed, and stays unknown.
-    """
-    done = {view.step_id for view in views if view.status is StepStatus.DONE}
-    passed = {view.step_id for view in views if view.status in (StepStatus.FAILED, StepStatus.MOVING)}
-    proved = []
-    for step, view in reversed(list(zip(steps, views, strict=True))):
-        if view.status not in SETTLED:
-            proof = next((p for p in step.proved_by if p in done), "")
-            if proof and not step.doubt(ctx) and not _still_mounted(view):
-                done.add(step.id)
-                view = replace(
-                    view,
-                    status=StepStatus.DONE,
-                    at=None,
-                    stamp=Stamp.INFERRED,
-                    note=f"proved by step {proof}",
-                )
-            elif view.status is StepStatus.UNKNOWN and any(p in done or p in passed for p in step.proved_by):
-                passed.add(step.id)
-                view = replace(view, passed=True)
-        proved.append(view)
-    return tuple(reversed(proved))
-
-
 def _still_mounted(view: StepView) -> bool:
     """The kernel names a mount that is there: that a pod or an attachment was deleted by force proves nothing of it."""
     told = view.testimonies.get(Witness.KERNEL)
     return view.stage == BACK and told is not None and told.status is StepStatus.PENDING and told.seq > 0
-
-
-def _with_holder(views: Sequence[StepView], order: Sequence[str]) -> tuple[StepView, ...]:
-    """The current step is moving, if it is merely pending and what came before it is settled: somebody holds it now."""
-    current = current_step(views, order)
-    if current is None or current.status is not StepStatus.PENDING or current.step_id in ("1", "2"):
-        return tuple(views)
-    return tuple(replace(view, status=StepStatus.MOVING) if view is current else view for view in views)
-
-
-def _with_durations(views: Sequence[StepView], order: Sequence[str]) -> tuple[StepView, ...]:
-    """`took_ns` of each done step: since the latest of the steps before it, in the order they wait for one another."""
-    by_id = {view.step_id: view for view in views}
-    latest: int | None = None
-    for step_id in order:
-        view = by_id[step_id]
-        if view.status is StepStatus.DONE and view.at is not None:
-            if latest is not None:
-                by_id[step_id] = replace(view, took_ns=max(0, view.at - latest))
-            latest = max(latest or view.at, view.at)
-    return tuple(by_id[view.step_id] for view in views)
 
 
 def _stamped(testimony: Testimony, mark: Mark | None) -> Testimony:
@@ -231,5 +249,10 @@ def _mark(ctx: Context, step_id: str, witness: Witness) -> Mark | None:
     return ctx.volume.marks.get((step_id, witness))
 
 
-def _concerns_volume_alone(step: Step) -> bool:
-    return step.id in ("b10", "b11", "b12", "b13")
+def _ordered(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    return steps, tuple(step.id for step in steps)
+
+
+_WAY_BACK, _EXPANSION = _ordered(BACKWARD), _ordered(EXPANSION)
+_WAY_BACK_ALONE = _ordered(tuple(step for step in BACKWARD if step.id in ("b10", "b11", "b12", "b13")))
+"""What of the way back concerns the volume alone, with or without a pod."""

@@ -1,7 +1,6 @@
-"""Samples: how long every span and every step of a recording took, those of volumes that are gone included.
+"""Samples: how long every span and every step of a recording took, those of volumes that are gone included (see `lives`).
 
-The events are folded once. A state keeps a bounded past of each volume, so what leaves it is read just before: a volume's steps
-when it is gone or when one of its pods is let go, its calls as they come. The rest is read after the last event.
+Kept small: of each step no more than its sample, of no event its words.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,10 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from csitrace.lifecycle.filter import Field, Filter, Kind, parse
-from csitrace.lifecycle.fold import fold
-from csitrace.lifecycle.ladder import expansion, ladder, way_back
-from csitrace.lifecycle.spans import called, shown
-from csitrace.lifecycle.state import Call, Mark, State, StepStatus, Use, Volume
+from csitrace.lifecycle.lives import Lives, roads
+from csitrace.lifecycle.state import Call, Mark, State, StepStatus, Volume
 from csitrace.lifecycle.steps import STEP_BY_ID
 from csitrace.lifecycle.views import SpanView, StepView
 from csitrace.model.events import ObjectAdded, ObjectListed, ObjectModified, Stamp, TraceEvent
@@ -125,111 +122,80 @@ def _names(sample: Sample) -> tuple[str, ...]:
 
 def gather(events: Iterable[TraceEvent]) -> Gathered:
     """The samples of a recording's events, which are in `seq` order."""
-    gathering, state, count, first_at = _Gathering(), State(), 0, 0
+    lives, node_names = Lives(_Steps), _NodeNames()
     for event in events:
-        before, state = state, fold(state, event)
-        gathering.take(before, state, event)
-        first_at = first_at or event.observed_at
-        count += 1
-    return Gathered(gathering.ended(state), count, first_at, state.at)
+        lives.take(event)
+        node_names.note(event)
+    lives.end()
+    now = lives.state.at
+    found = [sample for past in lives.of.values() for sample in past.kept.found.values()]
+    for past in lives.of.values():
+        subject = _subject(past.volume)
+        found += [
+            _called_sample(subject, span, tries, node_names, now)
+            if tries
+            else _shown_sample(subject, span, marks, now)
+            for span, tries, marks in past.spans()
+        ]
+    ordered = sorted(found, key=lambda sample: (sample.started_at, sample.kind, sample.name))
+    return Gathered(tuple(ordered), lives.events, lives.first_at, now)
 
 
-class _Gathering:
-    """What was read so far. Keys are such that what is read twice is kept once."""
+class _Steps:
+    """The samples of one volume's steps."""
 
     def __init__(self) -> None:
-        self._subjects: dict[str, Subject] = {}
-        self._calls: dict[str, dict[tuple[str, int], Call]] = {}
-        self._shown: dict[str, dict[tuple[str, str, int], tuple[SpanView, tuple[Mark, ...]]]] = {}
-        self._steps: dict[str, dict[tuple[str, int, int], Sample]] = {}
-        self._node_names: dict[tuple[str, str], str] = {}  # (driver, node id) -> node
+        self.found: dict[tuple[str, int, int], Sample] = {}
 
-    def take(self, before: State, state: State, event: TraceEvent) -> None:
+    def read(self, state: State, volume: Volume) -> None:
+        subject = _subject(volume)
+        for _, use, views in roads(state, volume):
+            node = use.node_name if use is not None else ""
+            for view in views:
+                if view.status is StepStatus.DONE and view.took_ns is not None and view.at is not None:
+                    identity = (view.step_id, view.at, view.took_ns)
+                    self.found[identity] = _step_sample(subject, node, view, view.at, view.took_ns, views)
+
+    def inherit(self, former: "_Steps") -> None:
+        """None of a volume that was known by less: no pod had used it."""
+
+
+class _NodeNames:
+    """What drivers call nodes, as CSINode objects tell it."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], str] = {}  # (driver, node id) -> node
+
+    def note(self, event: TraceEvent) -> None:
         body = event.body
         if isinstance(body, ObjectListed | ObjectAdded | ObjectModified) and isinstance(body.object, CSINode):
             for driver in body.object.spec.drivers or ():
-                self._node_names[(driver.name, driver.node_id)] = body.object.name
-        for key in state.changed_keys:
-            was, volume = before.volumes.get(key), state.volumes.get(key)
-            if volume is None:
-                if was is not None and was.gone_at is None:
-                    self._forget(key)  # it goes by another key now, or is none of ours
-                continue
-            if volume.calls and (was is None or was.calls != volume.calls):
-                self._read_calls(key, volume)
-            if was is not None and _lets_go(was, volume):
-                self._read(before, was)
-            if volume.gone_at is not None and (was is None or was.gone_at is None):
-                self._read(state, volume)
+                self._names[driver.name, driver.node_id] = body.object.name
 
-    def ended(self, state: State) -> tuple[Sample, ...]:
-        """Everything, by start."""
-        for volume in state.volumes.values():
-            self._read(state, volume)
-        found = [sample for steps in self._steps.values() for sample in steps.values()]
-        for key, subject in self._subjects.items():
-            told = set()
-            calls = sorted(self._calls.get(key, {}).values(), key=lambda call: call.seq)
-            for span, tries in called(calls):
-                told.add(span.name)
-                found.append(self._called_sample(subject, span, tries, state.at))
-            for span, marks in self._shown.get(key, {}).values():
-                if span.name not in told:
-                    found.append(_shown_sample(subject, span, marks, state.at))
-        return tuple(sorted(found, key=lambda sample: (sample.started_at, sample.kind, sample.name)))
-
-    def _forget(self, key: str) -> None:
-        for kept in (self._subjects, self._calls, self._shown, self._steps):
-            kept.pop(key, None)
-
-    def _read_calls(self, key: str, volume: Volume) -> None:
-        self._subjects[key] = _subject(volume)
-        calls = self._calls.setdefault(key, {})
-        for call in volume.calls:
-            calls[(call.instance, call.call_id)] = call
-
-    def _read(self, state: State, volume: Volume) -> None:
-        self._subjects[volume.key] = subject = _subject(volume)
-        spans = self._shown.setdefault(volume.key, {})
-        for span, marks in shown(volume):
-            spans[(span.name, span.node_name, span.started_at)] = (span, marks)
-        steps = self._steps.setdefault(volume.key, {})
-        uses: tuple[Use | None, ...] = volume.uses or (None,)
-        for use in uses:
-            roads = (ladder, way_back, expansion) if use is uses[0] else (ladder, way_back)
-            for road in roads:
-                views = road(state, volume, use)
-                for view in views:
-                    if view.status is StepStatus.DONE and view.took_ns is not None and view.at is not None:
-                        node = use.node_name if use is not None else ""
-                        identity = (view.step_id, view.at, view.took_ns)
-                        steps[identity] = _step_sample(subject, node, view, view.at, view.took_ns, views)
-
-    def _called_sample(self, subject: Subject, span: SpanView, tries: tuple[Call, ...], now: int) -> Sample:
-        on_node = tries[0].method == "NodeExpandVolume"
-        took = max(0, span.ended_at - span.started_at) if span.ended_at is not None else None
-        errors = ("abandoned" if call.abandoned else code_name(call.code or 0) for call in tries)
-        return Sample(
-            SPAN,
-            "node expand" if on_node else span.name,
-            subject,
-            self._node_names.get((tries[0].driver, span.node_name), span.node_name),
-            span.started_at,
-            took,
-            span.outcome or UNFINISHED,
-            span.attempts,
-            tuple(error for error in errors if error != "OK"),
-            Doubt.BEGAN_EARLIER if tries[0].attempt > 1 else Doubt.NONE,
-            0 if took is not None else max(0, now - span.started_at),
-        )
+    def name(self, driver: str, node: str) -> str:
+        """The node's name, of its id or its name."""
+        return self._names.get((driver, node), node)
 
 
-def _lets_go(was: Volume, volume: Volume) -> bool:
-    """Whether something of it can no longer be read: an ended pod, an expansion that another one follows."""
-    growing = was.expansion
-    if growing is not None and (volume.expansion is None or volume.expansion.seq != growing.seq):
-        return True
-    return bool({use.pod_uid for use in was.uses} - {use.pod_uid for use in volume.uses})
+def _called_sample(
+    subject: Subject, span: SpanView, tries: tuple[Call, ...], node_names: _NodeNames, now: int
+) -> Sample:
+    on_node = tries[0].method == "NodeExpandVolume"
+    took = max(0, span.ended_at - span.started_at) if span.ended_at is not None else None
+    errors = ("abandoned" if call.abandoned else code_name(call.code or 0) for call in tries)
+    return Sample(
+        SPAN,
+        "node expand" if on_node else span.name,
+        subject,
+        node_names.name(tries[0].driver, span.node_name),
+        span.started_at,
+        took,
+        span.outcome or UNFINISHED,
+        span.attempts,
+        tuple(error for error in errors if error != "OK"),
+        Doubt.BEGAN_EARLIER if tries[0].attempt > 1 else Doubt.NONE,
+        0 if took is not None else max(0, now - span.started_at),
+    )
 
 
 def _subject(volume: Volume) -> Subject:

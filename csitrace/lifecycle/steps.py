@@ -360,7 +360,8 @@ def comes_without_a_pod(step_id: str, order: Sequence[str]) -> bool:
 
 def attention_order(ctx: Context) -> tuple[str, ...]:
     """The order in which the steps of this volume wait for one another."""
-    order = tuple(step.id for step in FORWARD)
-    if ctx.binding_mode == IMMEDIATE or not ctx.is_provisioned:
-        return ATTENTION_WHEN_IMMEDIATE + order[len(ATTENTION_WHEN_IMMEDIATE) :]
-    return order
+    return _WHEN_IMMEDIATE if ctx.binding_mode == IMMEDIATE or not ctx.is_provisioned else _IN_TURN
+
+
+_IN_TURN = tuple(step.id for step in FORWARD)
+_WHEN_IMMEDIATE = ATTENTION_WHEN_IMMEDIATE + _IN_TURN[len(ATTENTION_WHEN_IMMEDIATE) :]

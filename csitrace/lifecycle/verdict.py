@@ -9,9 +9,9 @@ from csitrace.lifecycle import index
 from csitrace.lifecycle.context import WAIT_FOR_FIRST_CONSUMER, Context
 from csitrace.lifecycle.fuse import fuse_states, trouble
 from csitrace.lifecycle.holds import Hold, fuse_pod, hold
-from csitrace.lifecycle.ladder import SETTLED, current_step, expansion, ladder, way_back
+from csitrace.lifecycle.ladder import SETTLED, Road, growth, way_in, way_out
 from csitrace.lifecycle.state import FuseState, State, StepStatus, Use, Volume
-from csitrace.lifecycle.steps import attention_order, comes_without_a_pod
+from csitrace.lifecycle.steps import comes_without_a_pod
 from csitrace.lifecycle.views import Evidence, Severity, StepView, Verdict
 from csitrace.model.events import Witness
 from csitrace.model.times import MINUTE, SECOND, format_duration
@@ -82,13 +82,27 @@ COMMANDS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a volume stands: the pod looked at, the ladder that counts, its current rung (None: nothing is waited for)."""
+    """Where a volume stands: the road that counts, for the pod looked at, and whether it leads back."""
 
-    use: Use | None
-    steps: tuple[StepView, ...]
-    order: tuple[str, ...]
-    current: StepView | None
+    road: Road
     going: bool
+
+    @property
+    def use(self) -> Use | None:
+        return self.road.ctx.use
+
+    @property
+    def steps(self) -> tuple[StepView, ...]:
+        return self.road.views
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return self.road.order
+
+    @property
+    def current(self) -> StepView | None:
+        """None: nothing is waited for."""
+        return self.road.current
 
 
 def standing(state: State, volume: Volume) -> Standing:
@@ -96,12 +110,15 @@ def standing(state: State, volume: Volume) -> Standing:
     living = [use for use in volume.uses if use.ended_at is None and not use.is_finished]
     staying = [use for use in living if not use.pod.is_terminating]
     if staying:
-        return min((_forward(state, volume, use) for use in staying), key=_progress)
+        return Standing(min((way_in(state, volume, use) for use in staying), key=_progress), going=False)
     leaving = living or [use for use in volume.uses if use.node_name][:1]
-    back = _back(state, volume, leaving[0] if leaving else None)
-    if living or (back.current is not None and back.going):
-        return back
-    return _forward(state, volume, None)
+    use = leaving[0] if leaving else None
+    back = way_out(state, volume, use)
+    wanted = volume.claim is None or (volume.claim_gone_at is None and not volume.claim.is_terminating)
+    going = use is not None or not wanted
+    if living or (going and back.current is not None):
+        return Standing(back, going)
+    return Standing(way_in(state, volume, None), going=False)
 
 
 def verdict(state: State, volume: Volume, now: int) -> Verdict:
@@ -115,18 +132,18 @@ def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdi
         kept = "its PV was kept, and is no longer this claim's"
         sentence = f"gone: {kept if volume.pv_kept else 'nothing of it is left'}"
         return Verdict(Severity.GONE, "b13", sentence, since=volume.gone_at)
-    ctx = Context(state, volume, where.use)
-    if where.current is None or _waits_as_asked(ctx, where.current):
-        word = _in_use(state, volume, where, now) if where.current is None else None
-        growing = _growing(state, volume, where.use)
+    road, ctx = where.road, where.road.ctx
+    if road.current is None or _waits_as_asked(ctx, road.current):
+        word = _in_use(state, volume, where, now) if road.current is None else None
+        growing = growth(state, volume, where.use)
         if growing.current is not None and (word is None or word.severity is Severity.OK):
-            where = growing
+            road = growing
         elif word is not None:
             return word
-    step = where.current
+    step = road.current
     assert step is not None
-    without_pod = where.use is not None and comes_without_a_pod(step.step_id, where.order)
-    since = _since(_forward(state, volume, None) if without_pod else where, volume)
+    without_pod = ctx.use is not None and comes_without_a_pod(step.step_id, road.order)
+    since = _since(way_in(state, volume, None) if without_pod else road, volume)
     severity = _severity(ctx, step, since, now)
     sentence = _sentence(ctx, step, severity, since, now)
     held = hold(ctx, step.step_id) or Hold("")
@@ -136,47 +153,22 @@ def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdi
         f"{sentence}; {held.text}" if held.text else sentence,
         held.holder or step.actor,
         since,
-        _evidence(where, step) + held.evidence + _anomalies(state, volume),
+        _evidence(road, step) + held.evidence + _anomalies(state, volume),
         held.command or _command(ctx, step.step_id),
     )
 
 
-def _forward(state: State, volume: Volume, use: Use | None) -> Standing:
-    order = attention_order(Context(state, volume, use))
-    steps = ladder(state, volume, use)
-    return Standing(use, steps, order, current_step(steps, order), going=False)
+def _progress(road: Road) -> tuple[bool, int, str]:
+    step, use = road.current, road.ctx.use
+    return step is None, road.order.index(step.step_id) if step else 0, use.pod.name if use else ""
 
 
-def _back(state: State, volume: Volume, use: Use | None) -> Standing:
-    steps = way_back(state, volume, use)
-    order = tuple(view.step_id for view in steps)
-    wanted = volume.claim is None or (volume.claim_gone_at is None and not volume.claim.is_terminating)
-    going = use is not None or not wanted
-    return Standing(use, steps, order, current_step(steps, order), going)
-
-
-def _growing(state: State, volume: Volume, use: Use | None) -> Standing:
-    """Where the expansion stands that was asked for, if any."""
-    steps = expansion(state, volume, use)
-    order = tuple(view.step_id for view in steps)
-    return Standing(use, steps, order, current_step(steps, order), going=False)
-
-
-def _progress(where: Standing) -> tuple[bool, int, str]:
-    step = where.current
-    return (
-        step is None,
-        where.order.index(step.step_id) if step else 0,
-        where.use.pod.name if where.use else "",
-    )
-
-
-def _since(where: Standing, volume: Volume) -> int:
+def _since(road: Road, volume: Volume) -> int:
     """Since when the current step is waited for: the latest time of the steps settled before it, or when it was undone."""
     latest = 0
-    for step_id in where.order:
-        view = next(view for view in where.steps if view.step_id == step_id)
-        if where.current is not None and step_id == where.current.step_id:
+    for step_id in road.order:
+        view = road.view(step_id)
+        if road.current is not None and step_id == road.current.step_id:
             undone = (t.at or 0 for t in view.testimonies.values() if t.status is StepStatus.PENDING)
             latest = max(latest, *undone, 0)
             break
@@ -256,10 +248,10 @@ def _said(step: StepView, status: StepStatus = StepStatus.FAILED) -> str:
     return told[0][1].text if told else ""
 
 
-def _evidence(where: Standing, step: StepView) -> tuple[Evidence, ...]:
+def _evidence(road: Road, step: StepView) -> tuple[Evidence, ...]:
     found = [Evidence(w, t.text, t.seq, t.at) for w, t in step.testimonies.items() if t.text]
-    before = where.order[: where.order.index(step.step_id)]
-    done = [view for view in where.steps if view.step_id in before and view.status is StepStatus.DONE]
+    before = road.order[: road.order.index(step.step_id)]
+    done = [view for view in map(road.view, before) if view.status is StepStatus.DONE]
     if done:
         last = max(done, key=lambda view: (view.at or 0, before.index(view.step_id)))
         for witness, testimony in last.testimonies.items():
@@ -279,7 +271,7 @@ def _in_use(state: State, volume: Volume, where: Standing, now: int) -> Verdict:
         if problem := trouble(connection, now):
             since = connection.waiting_since or connection.changed_at
             evidence = Evidence(Witness.KERNEL, problem, connection.changed_seq, connection.changed_at)
-            held = fuse_pod(Context(state, volume, where.use)) or Hold("")
+            held = fuse_pod(where.road.ctx) or Hold("")
             return Verdict(
                 Severity.STUCK,
                 step_id,
