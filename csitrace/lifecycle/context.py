@@ -55,11 +55,11 @@ class Context:
     def pod(self) -> Pod | None:
         return self.use.pod if self.use is not None else None
 
-    @property
+    @cached_property
     def node_name(self) -> str:
         return self.use.node_name if self.use is not None else ""
 
-    @property
+    @cached_property
     def is_leaving(self) -> bool:
         """The pod is gone or asked to go: the way forward is history."""
         return self.use is not None and (self.use.ended_at is not None or self.use.pod.is_terminating)

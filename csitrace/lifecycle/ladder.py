@@ -1,7 +1,8 @@
 """The steps of one volume for one pod: each with its status, its time and what every witness says of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import Mark, State, StepStatus, Use, Volume

@@ -1,8 +1,10 @@
 """The shapes that screens and printers draw: functions of (state, now) return these, nothing else is drawn."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from csitrace.lifecycle.state import StepStatus
 from csitrace.model.events import Stamp, Witness
@@ -43,8 +45,7 @@ class Verdict:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Testimony:
+class Testimony(msgspec.Struct, frozen=True):
     """What one witness says of one step. `text` is short; `at` with `stamp` is None where it gives no time.
 
     `source`: the field that the time was read from; `at_latest`: it was done by then, and perhaps earlier.
@@ -59,8 +60,7 @@ class Testimony:
     at_latest: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StepView:
+class StepView(msgspec.Struct, frozen=True):
     """One rung of the ladder. `note`: why n/a, why unknown, or what is waited for. `took_ns`: since the step before was done.
 
     `passed`: nobody can tell whether it was done or did not apply, but what comes after it was done: it is not waited for.
@@ -75,7 +75,7 @@ class StepView:
     stamp: Stamp = Stamp.OBSERVED
     took_ns: int | None = None
     note: str = ""
-    testimonies: Mapping[Witness, Testimony] = field(default_factory=dict)
+    testimonies: Mapping[Witness, Testimony] = {}
     passed: bool = False
     source: str = ""  # as of the testimony whose time this is
     at_latest: bool = False
