@@ -13,6 +13,8 @@ DEBIAN_IMAGE := mmdebstrap
 DEBIAN_SCREENSHOTS := librsvg2-bin fonts-dejavu-core
 # Many tests wait for programs that they started: two at a time on each processor.
 WORKERS := $(shell echo $$(( 2 * $$(nproc) )))
+# They, and all programs that they start, are of the same modules: without bytecode each would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check format image cluster-up cluster-down test-cluster fuse-rounds sanity krew bench screenshots proto venv clean
 

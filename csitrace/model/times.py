@@ -50,7 +50,7 @@ def format_duration(duration_ns: int | None) -> str:
         return "-" + format_duration(-duration_ns)
     if duration_ns < MILLISECOND:
         return f"{duration_ns // MICROSECOND}us"
-    if duration_ns < 100 * MILLISECOND:
+    if duration_ns < 99_950 * MICROSECOND:  # what is more is rounded to 100.0, one cell too wide
         return f"{duration_ns / MILLISECOND:.1f}ms"
     if duration_ns < 10 * SECOND:
         return f"{duration_ns / SECOND:.1f}s"

@@ -1,6 +1,6 @@
 """Steps 15 to 17: kubelet, the node's mounts, the containers."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from csitrace.lifecycle.context import MOUNT_FAILURES, Context
 from csitrace.lifecycle.state import StepStatus

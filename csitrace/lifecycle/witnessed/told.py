@@ -8,7 +8,7 @@ the step (the last write of a manager that has written more since, a PV that Cre
 * `metadata.managedFields[].time`: when that manager last changed a field of its own there; never that it changed a given one.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from csitrace.model.kubernetes import (
     Condition,
@@ -25,8 +25,7 @@ from csitrace.model.times import SECOND, parse_rfc3339
 Written = PersistentVolumeClaim | PersistentVolume | VolumeAttachment | Pod
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True, gc=False):
     """A time (ns) with the field it was read from; `at` None: no field tells."""
 
     at: int | None = None

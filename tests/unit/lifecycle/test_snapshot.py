@@ -1,6 +1,7 @@
 """A state told as events: folded from nothing they show the same, and go on the same, wherever it is cut."""
 
 from dataclasses import replace as replaced
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -29,25 +30,25 @@ def refolded(state: State) -> State:
     return again
 
 
-def shown(state: State, now: int) -> list[object]:
-    """All that views show of a state, but for where in the order the evidence is."""
-    rows: list[object] = []
-    for row in volume_rows(state, now):
-        evidence = sorted((e.witness, e.text, e.at or 0, bool(e.seq)) for e in row.verdict.evidence)
-        rows.append((replaced(row, changed_seq=0, verdict=replaced(row.verdict, evidence=())), evidence))
+def shown(state: State, *later: int) -> list[object]:
+    """All that views show of a state, at its own time and so much `later`, but for where in the order the evidence is."""
+    told: list[object] = [(sorted(state.others.items()), state.gone, [a.text for a in state.anomalies])]
     for key, volume in sorted(state.volumes.items()):
         for use in (*volume.uses, None):
             steps = (*ladder(state, volume, use), *way_back(state, volume, use))
-            rows.append(
+            told.append(
                 (key, use and use.pod_uid, [(s.step_id, s.status, s.at, s.stamp, s.note) for s in steps])
             )
-    rows.append([(key, source) for key, source in sorted(state.sources.items())])
-    rows.append([(key, replace(told, samples=(), changed_seq=0)) for key, told in sorted(state.fuse.items())])
-    listed = volume_rows(state, now)
-    for view in (*node_views(state, listed, now), *driver_views(state, listed, now)):
-        rows.append((view.name, view.severity, view.finding))
-    rows.append((sorted(state.others.items()), state.gone, [a.text for a in state.anomalies]))
-    return rows
+    told.append([(key, source) for key, source in sorted(state.sources.items())])
+    told.append([(key, replace(each, samples=(), changed_seq=0)) for key, each in sorted(state.fuse.items())])
+    for now in (state.at + each for each in (0, *later)):
+        rows = volume_rows(state, now)
+        for row in rows:
+            evidence = sorted((e.witness, e.text, e.at or 0, bool(e.seq)) for e in row.verdict.evidence)
+            told.append((replaced(row, changed_seq=0, verdict=replaced(row.verdict, evidence=())), evidence))
+        for view in (*node_views(state, rows, now), *driver_views(state, rows, now)):
+            told.append((view.name, view.severity, view.finding))
+    return told
 
 
 def lives() -> dict[str, list[TraceEvent]]:
@@ -86,15 +87,24 @@ def lives() -> dict[str, list[TraceEvent]]:
 LIVES = lives()
 
 
+@cache
+def heard(name: str) -> list[tuple[State, list[object]]]:
+    """The state after each fact of a life, and what it shows: the same, wherever the life is cut."""
+    heard, state = [], State()
+    for event in LIVES[name]:
+        state = fold(state, event)
+        heard.append((state, shown(state)))
+    return heard
+
+
 @pytest.mark.parametrize("name", LIVES)
 def test_a_snapshot_shows_what_the_state_shows_wherever_it_is_made(name: str) -> None:
     """Rows, ladders, sources, FUSE counts, nodes and drivers are the same, now and as time passes."""
     state = State()
     for event in LIVES[name]:
         state = fold(state, event)
-        again = refolded(state)
-        for later in (0, 20 * SECOND, 10 * MINUTE):
-            assert shown(again, state.at + later) == shown(state, state.at + later), event
+        later = (20 * SECOND, 10 * MINUTE)
+        assert shown(refolded(state), *later) == shown(state, *later), event
 
 
 @pytest.mark.parametrize("name", LIVES)
@@ -102,15 +112,12 @@ def test_a_snapshot_shows_what_the_state_shows_wherever_it_is_made(name: str) ->
 @given(data=st.data())
 def test_what_comes_after_a_snapshot_means_the_same(name: str, data: st.DataObject) -> None:
     """The rest of the story, told to the state and to its snapshot, shows the same after every fact."""
-    told = LIVES[name]
+    told = heard(name)
     cut = data.draw(st.integers(1, len(told)))
-    state = State()
-    for event in told[:cut]:
-        state = fold(state, event)
-    again = refolded(state)
-    for event in told[cut : cut + 40]:
-        state, again = fold(state, event), fold(again, replace(event, seq=again.seq + 1))
-        assert shown(again, state.at) == shown(state, state.at), event
+    again = refolded(told[cut - 1][0])
+    for event, (_, shows) in zip(LIVES[name][cut : cut + 40], told[cut : cut + 40], strict=True):
+        again = fold(again, replace(event, seq=again.seq + 1))
+        assert shown(again) == shows, event
 
 
 def test_a_snapshot_of_a_snapshot_is_the_same_snapshot() -> None:

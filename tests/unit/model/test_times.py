@@ -34,6 +34,8 @@ def test_fractions_and_offsets_are_read_as_kubernetes_writes_them() -> None:
         (None, "-"),
         (900, "0us"),
         (1_900_000, "1.9ms"),
+        (99_949_999, "99.9ms"),
+        (99_950_000, "0.1s"),
         (400_000_000, "0.4s"),
         (38 * SECOND, "38s"),
         (4 * MINUTE + 12 * SECOND, "4m12s"),
