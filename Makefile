@@ -91,8 +91,8 @@ bench: $(VENV)/.ready ## ratios measured side by side in this run
 	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(PYTHON) -m benchmarks.$$(basename $$b .py); done
 
 screenshots: $(VENV)/.ready ## the pictures in screenshots/, from real runs
-	$(call need,$(DEBIAN_SCREENSHOTS))
-	@$(PYTHON) screenshots/render.py
+	$(call need,$(DEBIAN_TEST) $(DEBIAN_SCREENSHOTS))
+	@$(PYTHON) -m screenshots.render
 
 clean: ## caches and the virtual environment
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -1,6 +1,6 @@
 """The pictures of this directory, from a real run: `make screenshots`.
 
-    python screenshots/render.py [--seconds N] [--only NAME …] [--scenario NAME]
+    python -m screenshots.render [--seconds N] [--only NAME …] [--scenario NAME]
 
 The demo (embedded control plane, reference driver, real FUSE mounts) runs without a screen while its facts are taken in, once
 for each scenario that a picture is of. Each picture is then one moment of that history, on a terminal of one size, after some
@@ -13,7 +13,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from csitrace.cli.hearing import local_sources
 from csitrace.engine.merge import merge
 from csitrace.engine.replay import replay_session
 from csitrace.engine.session import Session
+from csitrace.export.page import html
 from csitrace.lab.demo import enter, running_lab
 from csitrace.lab.sandbox import Sandbox
+from csitrace.lifecycle.chronicle import chronicle
 from csitrace.lifecycle.history import History
 from csitrace.lifecycle.rowcache import RowCache
 from csitrace.lifecycle.views import Severity, VolumeRow
@@ -36,6 +39,7 @@ from csitrace.tui.app import CsitraceApp
 from csitrace.tui.hints import DEMO_HINTS
 from csitrace.tui.session_view import SessionView
 from csitrace.tui.volume import VolumeScreen
+from tests.unit.export.browser import browser
 
 DIRECTORY = Path(__file__).parent
 FONT = "DejaVu Sans Mono"
@@ -108,6 +112,10 @@ PICTURES = (
     Picture("shared", LARGE, several_nodes, lambda row: len(row.node_names) > 1, ("2",), "shared"),
 )
 
+OF_PAGES = "mixed"
+PAGES = {"html-light": "light", "html-dark": "dark"}
+"""Pictures of the HTML page of that scenario, in the colours that the user's system prefers."""
+
 
 async def record(sandbox: Sandbox, scenario: str, seconds: float) -> History:
     """The facts of a demo that runs for so long."""
@@ -177,6 +185,20 @@ async def painted(app: CsitraceApp, pilot: "Pilot[None]") -> None:
         await pilot.pause(0.01)
 
 
+def draw_pages(history: History, names: Collection[str]) -> Iterator[str]:
+    """Pictures of the page that `csitrace export --to html` makes of the whole history, in a real browser."""
+    events = history.events(1, history.tail_seq)
+    with tempfile.TemporaryDirectory() as directory:
+        page = Path(directory) / "demo.html"
+        page.write_bytes(b"".join(html(chronicle(events, "demo.csitrace"))))
+        with browser(Path(directory) / "profile") as chromium:
+            for name in names:
+                chromium.prefer(PAGES[name])
+                chromium.open(page)
+                (DIRECTORY / f"{name}.png").write_bytes(chromium.picture())
+                yield name
+
+
 def to_png(svg: str, path: Path) -> None:
     """The SVG with a font that is installed, and its blanks kept, as PNG."""
     svg = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)
@@ -184,18 +206,24 @@ def to_png(svg: str, path: Path) -> None:
     subprocess.run(["rsvg-convert", "--width", "1200", "--output", path], input=svg.encode(), check=True)
 
 
-async def main(sandbox: Sandbox, scenario: str, seconds: float, pictures: Sequence[Picture]) -> None:
+async def main(
+    sandbox: Sandbox, scenario: str, seconds: float, pictures: Sequence[Picture], pages: Collection[str]
+) -> None:
     history = await record(sandbox, scenario, seconds)
     for picture in pictures:
         to_png(await draw(history, picture), DIRECTORY / f"{picture.name}.png")
         print(f"screenshots/{picture.name}.png", flush=True)
+    for name in draw_pages(history, pages) if pages else ():
+        print(f"screenshots/{name}.png", flush=True)
 
 
-def each_scenario(wanted: Sequence[Picture], arguments: Sequence[str]) -> int:
+def each_scenario(wanted: Iterable[str], arguments: Sequence[str]) -> int:
     """Each in a process, and so in a sandbox, of its own."""
     codes = [
-        subprocess.run([sys.executable, __file__, *arguments, "--scenario", scenario], check=False).returncode
-        for scenario in dict.fromkeys(picture.scenario for picture in wanted)
+        subprocess.run(
+            [sys.executable, "-m", "screenshots.render", *arguments, "--scenario", scenario], check=False
+        ).returncode
+        for scenario in dict.fromkeys(wanted)
     ]
     return max(codes, default=0)
 
@@ -208,10 +236,14 @@ if __name__ == "__main__":
     given = parser.parse_args()
     asked = [picture for picture in PICTURES if not given.only or picture.name in given.only]
     if not given.scenario:
-        sys.exit(each_scenario(asked, sys.argv[1:]))
+        wanted = [picture.scenario for picture in asked] + [OF_PAGES for name in PAGES if name in given.only]
+        sys.exit(each_scenario(wanted, sys.argv[1:]))
     os.environ.pop("NO_COLOR", None)
     inside = enter()  # forks, so before any thread or loop is there
     if inside.missing:
         print(f"screenshots: {inside.missing}", file=sys.stderr)
     of_scenario = [picture for picture in asked if picture.scenario == given.scenario]
-    asyncio.run(main(inside, given.scenario, given.seconds, of_scenario))
+    pages = (
+        [name for name in PAGES if not given.only or name in given.only] if given.scenario == OF_PAGES else []
+    )
+    asyncio.run(main(inside, given.scenario, given.seconds, of_scenario, pages))

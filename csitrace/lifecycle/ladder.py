@@ -39,13 +39,23 @@ class Road:
 
     @cached_property
     def current(self) -> StepView | None:
-        """The first step that is neither settled nor passed: the one everything after it waits for. None when there is none."""
+        """The first step that is neither settled nor passed: the one everything after it waits for. None when there is none.
+
+        What nobody can tell does not hide what is seen to fail, or to be tried, after it.
+        """
+        unknown: StepView | None = None
         for step_id in self.order:
             view = self.view(step_id)
-            if view.status not in SETTLED and not view.passed:
+            if view.status in SETTLED or view.passed:
+                continue
+            if view.status is StepStatus.UNKNOWN:
+                unknown = unknown or view
+            elif unknown is not None and view.status is StepStatus.PENDING:
+                return unknown
+            else:
                 moves = self.held and view.status is StepStatus.PENDING and step_id not in ("1", "2")
                 return replace(view, status=StepStatus.MOVING) if moves else view
-        return None
+        return unknown
 
     @cached_property
     def views(self) -> tuple[StepView, ...]:

@@ -13,8 +13,6 @@ from tests.fleet import fleet
 from tests.unit.export.browser import Browser, browser, missing
 from tests.unit.export.told import HOSTILE, of, renamed, stuck, whole_life
 
-PICTURES = Path(__file__).parents[3] / "screenshots"
-
 
 class Reader(HTMLParser):
     """The tags of a page with their attributes, in order."""
@@ -118,13 +116,9 @@ def test_in_a_real_browser(chromium: Browser, tmp_path: Path) -> None:
     page.write_bytes(b"".join(html(of(stuck(), "incident-42.csitrace"))))
     chromium.open(page)
     light = _ground(chromium)
-    if os.environ.get("CSITRACE_PICTURES"):
-        (PICTURES / "html-light.png").write_bytes(chromium.picture())
     chromium.prefer("dark")
     dark = _ground(chromium)
     assert dark != light
-    if os.environ.get("CSITRACE_PICTURES"):
-        (PICTURES / "html-dark.png").write_bytes(chromium.picture())
     chromium.run("document.getElementById('theme').click()")
     assert _ground(chromium) == light
     assert chromium.run("return document.getElementById('theme').getAttribute('aria-pressed')") == "false"
