@@ -1,6 +1,7 @@
 """The watch screen as a program: a session in, screens out."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import ClassVar
@@ -15,7 +16,7 @@ from csitrace.errors import CsitraceError
 from csitrace.lifecycle.filter import parse_volume_filter
 from csitrace.tui.driver import DriverScreen
 from csitrace.tui.drivers import DriversScreen
-from csitrace.tui.frames import FRAME_SECONDS, Frames
+from csitrace.tui.frames import FRAME_SECONDS, Frames, later
 from csitrace.tui.help import HelpScreen
 from csitrace.tui.keys import Scope, bindings
 from csitrace.tui.node import NodeScreen
@@ -65,7 +66,7 @@ class CsitraceApp(App[None]):
         self.watched = watched
         self._take_in = take_in
         self.failure: CsitraceError | None = None
-        self.frames = Frames(self._paint, self._later, monotonic)
+        self.frames = Frames(self._paint, partial(later, self), monotonic)
         self._first_filter = parse_volume_filter(filter_text)
         self._hint = hint
 
@@ -88,9 +89,6 @@ class CsitraceApp(App[None]):
         except CsitraceError as error:
             self.failure = error
             self.exit(return_code=error.exit_code)
-
-    def _later(self, seconds: float, callback: Callable[[], None]) -> None:
-        self.set_timer(max(seconds, 0.001), callback)  # Textual's timers take no time of 0
 
     def _paint(self) -> None:
         if (screen := self._shown_screen()) is not None:

@@ -1,14 +1,26 @@
 """At most ten repaints a second, however many changes there are; the first change after a quiet while shows at once."""
 
+import asyncio
 from collections.abc import Callable
 
+from textual.message_pump import MessagePump
+
 FRAME_SECONDS = 0.1
+
+
+def later(pump: MessagePump, seconds: float, callback: Callable[[], object]) -> None:
+    """Call back after some time, in the pump's turn.
+
+    Textual's own timers leave out the beats that are past by the time they begin, and of a single one that is the only one: who
+    is held up by a busy machine for longer than the timer runs would never be called.
+    """
+    asyncio.get_running_loop().call_later(seconds, pump.call_later, callback)
 
 
 class Frames:
     """Turns any number of `request()`s into few calls of `paint`.
 
-    `later(seconds, callback)` is the loop's timer; `clock` its time in seconds.
+    `later(seconds, callback)` calls back in time; `clock` tells the time in seconds.
     """
 
     def __init__(

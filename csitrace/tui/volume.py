@@ -5,6 +5,7 @@ from textual.widgets import ContentSwitcher
 
 from csitrace.tui.arrangement import next_problem
 from csitrace.tui.block import Block
+from csitrace.tui.frames import later
 from csitrace.tui.keys import Scope, bindings
 from csitrace.tui.lines import Line, Tone, line
 from csitrace.tui.panes import EventsPane, FactWanted, FusePane, Pane, StepsPane, WhyPane, WitnessesPane
@@ -75,7 +76,7 @@ class VolumeScreen(WatchScreen):
         if self._detail is not None:
             pane.show(self._detail, self._overview)
         if isinstance(pane, EventsPane) and not pane.complete:
-            self.set_timer(0.02, self._show_pane)
+            later(self, 0.02, self._show_pane)
 
     def action_back(self) -> None:
         self.app.pop_screen()

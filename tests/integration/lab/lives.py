@@ -168,9 +168,10 @@ async def named_refused(t: Walker) -> None:
     await t.apply(claim("data", IMMEDIATE))
     taken = (await t.bound("data")).spec.volume_name
     small = _written(t)
-    await t.apply(_pv(small, IMMEDIATE, hostPath={"path": "/usr"}))
+    # Of a class of its own, or any claim that waits would be bound to it.
+    await t.apply(_pv(small, t.namespace, hostPath={"path": "/usr"}))
     await t.until(PersistentVolume, small, lambda v: v.status.phase == "Available")
-    much, second = claim("much", IMMEDIATE, size="32Mi"), claim("second", IMMEDIATE)
+    much, second = claim("much", t.namespace, size="32Mi"), claim("second", IMMEDIATE)
     much["spec"]["volumeName"], second["spec"]["volumeName"] = small, taken
     await t.apply(much, second)
     await t.told("much", "VolumeMismatch")
