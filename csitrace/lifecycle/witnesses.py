@@ -1,6 +1,8 @@
 """The witnesses side by side: which of them are heard at all, and what each says of one volume."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.state import State, StepStatus, Use, Volume
