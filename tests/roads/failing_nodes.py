@@ -93,6 +93,7 @@ async def node_out_of_service(t: Traveller) -> None:
     cluster = t.place.cluster
     node = await asyncio.to_thread(cluster.add_node)
     try:
+        await t.until("the node takes pods", lambda s: _takes_pods(s, node.name))
         old = t.pod("old", ("data",), script=WRITING, node=node.name, tolerations=EVICTED_AT_ONCE)
         await t.apply(claim("data", WAITING), old)
         volume = await t.moment("in use", pod="old", done="1-15 16b-17", unknown="16a", waits=IN_USE)
@@ -126,6 +127,12 @@ def _ready(state: State, node_name: str) -> bool | None:
     node = index.by_name(state, Node, node_name)
     conditions = node.status.conditions if node is not None else ()
     return next((condition.status == "True" for condition in conditions if condition.type == "Ready"), None)
+
+
+def _takes_pods(state: State, node_name: str) -> bool:
+    """Ready, and no longer tainted as the node it was: who tolerates that for no time would be evicted at once."""
+    node = index.by_name(state, Node, node_name)
+    return node is not None and bool(_ready(state, node_name)) and not node.spec.taints
 
 
 def _is_terminating(state: State, volume: Volume, pod: str) -> bool:
