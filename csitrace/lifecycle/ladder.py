@@ -41,7 +41,7 @@ class Road:
     def current(self) -> StepView | None:
         """The first step that is neither settled nor passed: the one everything after it waits for. None when there is none.
 
-        What nobody can tell does not hide what is seen to fail, or to be tried, after it.
+        What nobody can tell does not hide what is seen to fail right after it.
         """
         unknown: StepView | None = None
         for step_id in self.order:
@@ -50,7 +50,7 @@ class Road:
                 continue
             if view.status is StepStatus.UNKNOWN:
                 unknown = unknown or view
-            elif unknown is not None and view.status is StepStatus.PENDING:
+            elif unknown is not None and view.status is not StepStatus.FAILED:
                 return unknown
             else:
                 moves = self.held and view.status is StepStatus.PENDING and step_id not in ("1", "2")

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.row import volume_row
 from csitrace.lifecycle.state import StepStatus
+from csitrace.lifecycle.verdict import verdict
 from csitrace.lifecycle.views import Severity
 from csitrace.model import events
 from csitrace.model.events import Witness
@@ -406,3 +407,23 @@ def test_a_volume_that_is_made_without_a_pod_is_waited_for_since_before_the_pod(
     word = story.verdict()
     assert (word.step_id, word.severity) == ("6", Severity.STUCK)
     assert word.since == alone.since
+
+
+def test_what_nobody_can_tell_does_not_hide_what_fails() -> None:
+    """Of a volume that only a driver's calls tell of, the verdict is on the call that is refused."""
+    story = Story()
+    for kind in (
+        "PersistentVolumeClaim",
+        "PersistentVolume",
+        "Pod",
+        "VolumeAttachment",
+        "StorageClass",
+        "CSIDriver",
+    ):
+        story.tell(events.SourceDown(witness=Witness.KUBERNETES, scope=kind, reason="not in the dump"))
+    story.tell(events.SourceUp(witness=Witness.DRIVER, scope=f"{DRIVER}@{NODE}"))
+    story.rpc("CreateVolume", 13, "no such pool", volume_name=PV_NAME)
+    (volume,) = story.state.volumes.values()
+    word = verdict(story.state, volume, story.at + 90 * SECOND)
+    assert (word.severity, word.step_id) == (Severity.STUCK, "6")
+    assert word.sentence.startswith("CreateVolume: INTERNAL: no such pool")
