@@ -141,7 +141,12 @@ class Context:
             return False
         if self.csi_driver is not None:
             return self.csi_driver.spec.attach_required
-        shows = self.attachment is not None or self.is_in_use or self.last_event(ATTACH_EVENTS) is not None
+        shows = (
+            self.attachment is not None
+            or self.is_in_use
+            or self.last_event(ATTACH_EVENTS) is not None
+            or self.last_call("ControllerPublishVolume", "ControllerUnpublishVolume") is not None
+        )
         return True if shows or not self.silence("CSIDriver") else None
 
     @cached_property

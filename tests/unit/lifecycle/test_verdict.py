@@ -409,8 +409,15 @@ def test_a_volume_that_is_made_without_a_pod_is_waited_for_since_before_the_pod(
     assert word.since == alone.since
 
 
-def test_what_nobody_can_tell_does_not_hide_what_fails() -> None:
-    """Of a volume that only a driver's calls tell of, the verdict is on the call that is refused."""
+@pytest.mark.parametrize(
+    ("method", "names", "step"),
+    [
+        ("CreateVolume", {"volume_name": PV_NAME}, "6"),
+        ("ControllerPublishVolume", {"volume_id": HANDLE, "node_id": NODE}, "13"),
+    ],
+)
+def test_what_nobody_can_tell_does_not_hide_what_fails(method: str, names: dict[str, str], step: str) -> None:
+    """Of a volume that only a driver's calls tell of, as in a sidecar's log, the verdict is on the call that is refused."""
     story = Story()
     for kind in (
         "PersistentVolumeClaim",
@@ -422,8 +429,8 @@ def test_what_nobody_can_tell_does_not_hide_what_fails() -> None:
     ):
         story.tell(events.SourceDown(witness=Witness.KUBERNETES, scope=kind, reason="not in the dump"))
     story.tell(events.SourceUp(witness=Witness.DRIVER, scope=f"{DRIVER}@{NODE}"))
-    story.rpc("CreateVolume", 13, "no such pool", volume_name=PV_NAME)
+    story.rpc(method, 13, "no such pool", **names)
     (volume,) = story.state.volumes.values()
     word = verdict(story.state, volume, story.at + 90 * SECOND)
-    assert (word.severity, word.step_id) == (Severity.STUCK, "6")
-    assert word.sentence.startswith("CreateVolume: INTERNAL: no such pool")
+    assert (word.severity, word.step_id) == (Severity.STUCK, step)
+    assert word.sentence.startswith(f"{method}: INTERNAL: no such pool")
