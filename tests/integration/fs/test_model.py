@@ -191,7 +191,6 @@ def test_the_mount_behaves_as_a_bare_directory(small_cache: MountedVolume) -> No
         settings=settings(
             max_examples=10,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
             database=None,
         ),

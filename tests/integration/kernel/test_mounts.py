@@ -37,7 +37,6 @@ _step = st.one_of(
 )
 _real_mounts = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     print_blob=True,
 )

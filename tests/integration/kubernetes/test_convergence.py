@@ -82,7 +82,7 @@ def versions(listener: Listener) -> dict[str, str]:
     return {obj.full_name: obj.metadata.resource_version for obj in listener.objects.values()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=25), streaming=st.booleans())
 def test_converges_to_the_servers_state(steps: list[str], streaming: bool) -> None:
     """Any sequence of changes, disconnects, refusals, garbage and compactions ends in the server's state, deletions told once."""

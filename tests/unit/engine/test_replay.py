@@ -169,7 +169,7 @@ def test_a_live_watch_plays_its_past_and_follows_again_what_it_caught_up() -> No
     assert (session.mode, session.position) == ("LIVE", 3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.randoms(use_true_random=False),
     st.integers(0, len(ROAD)),

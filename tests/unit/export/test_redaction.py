@@ -51,9 +51,7 @@ def _everything(events: Sequence[TraceEvent]) -> bytes:
     return b"\n".join([*made, *(msgspec.json.encode(event) for event in events)])
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(names)
 def test_no_name_survives_in_any_format(chosen: list[str]) -> None:
     """Whatever things are called, no byte of any output has it, and all that is made of the events means the same."""

@@ -214,7 +214,7 @@ class Story:
             self.gaps += isinstance(observation.body, SourceGap)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(actions=ACTIONS, ring_size=st.integers(1, 12))
 def test_the_reader_ends_in_the_publishers_state(actions: list[tuple[str, int]], ring_size: int) -> None:
     """Over any history of events, lost connections, overflown rings and restarts: no event twice, none of the state missing."""
@@ -379,7 +379,7 @@ batch_kinds = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     received=st.lists(
         st.tuples(batch_kinds, st.booleans(), st.booleans(), st.integers(0, 9), st.lists(bodies, max_size=3)),

@@ -322,7 +322,7 @@ class Chain:
                 self.told.see(observation.body)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(actions=ACTIONS, ring_size=st.sampled_from([3, 16, 4096]))
 def test_whatever_is_lost_on_the_way_the_reader_ends_in_the_drivers_state(
     actions: list[tuple[str, int]], ring_size: int

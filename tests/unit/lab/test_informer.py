@@ -23,7 +23,7 @@ def node(name: str, value: int) -> Object:
     return {"metadata": {"name": name}, "spec": {"value": value}}
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(ACTIONS)
 def test_it_converges(actions: list[tuple[str, str]]) -> None:
     """After any run of changes and compactions the cache is what the server has, and what was told adds up to it."""

@@ -241,7 +241,7 @@ def arrivals(draw: st.DrawFn) -> tuple[Story, Story]:
     return live, late
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(arrivals())
 def test_what_is_reconstructed_is_neither_in_the_future_nor_unseen(told_twice: tuple[Story, Story]) -> None:
     """Whatever clocks and writers say: no time is later than our sight of it, and no step is done that was not for who watched;

@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from csitrace.lifecycle.comparison import DIFFERENT, LEVEL, Difference, Verdict, compare
@@ -41,7 +41,6 @@ def verdicts(rows: list[Difference]) -> dict[str, Verdict]:
     return {row.key.name: row.verdict for row in rows}
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**12), min_size=1), st.fractions(Fraction(1, 1000), 1))
 def test_quantiles_are_those_of_a_naive_definition(values: list[int], q: Fraction) -> None:
     """The smallest value that at least the share q of all values does not exceed."""
@@ -49,7 +48,6 @@ def test_quantiles_are_those_of_a_naive_definition(values: list[int], q: Fractio
     assert quantile(sorted(values), q) == naive
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**14)))
 def test_every_duration_is_in_one_bucket(values: list[int]) -> None:
     """A histogram's counts add up, and each bucket holds what lies between its edges."""
@@ -58,7 +56,6 @@ def test_every_duration_is_in_one_bucket(values: list[int]) -> None:
     assert list(counts) == [sum(low <= v < high for v in values) for low, high in pairwise(bounds)]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=6), st.lists(st.integers(0, 5), min_size=1, max_size=6)
 )
@@ -83,7 +80,6 @@ def test_known_p_values() -> None:
     assert adjusted([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 60))
 def test_a_recording_is_like_itself(seed: int, count: int) -> None:
     """Whatever is in it, nothing is reported."""

@@ -48,7 +48,7 @@ def test_a_kind_of_fact_that_cannot_be_read_back_is_kept_as_it_is() -> None:
     assert log.event(1) is odd
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(-50, 100)), min_size=1, max_size=40), st.data())
 def test_places_are_found_across_gaps_and_backward_clocks(
     moves: list[tuple[int, int]], data: st.DataObject

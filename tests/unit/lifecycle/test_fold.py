@@ -14,7 +14,7 @@ from tests.story import Story, pod, straight_road, way_back_road
 ROAD = way_back_road(straight_road()[-1][1]).events
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_order_any_loss_any_repetition_folds_without_an_error(data: st.DataObject) -> None:
     """Facts shuffled, dropped and doubled still give a state whose every row can be drawn."""
@@ -32,7 +32,7 @@ def test_any_order_any_loss_any_repetition_folds_without_an_error(data: st.DataO
     assert state.seq == len(indices)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(6)))
 def test_the_order_in_which_kinds_are_listed_does_not_matter(order: list[int]) -> None:
     """The initial lists of different kinds race: whoever comes first, the volumes come out the same."""

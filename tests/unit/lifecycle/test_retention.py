@@ -105,7 +105,7 @@ def test_nothing_grows_while_volumes_come_and_go(monkeypatch: pytest.MonkeyPatch
 LIVES = [event for life in lives(3) for event in life]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, len(LIVES) - 1), max_size=150))
 def test_no_order_of_facts_leaves_an_end_loose(order: list[int]) -> None:
     """Facts of several lives in any order, lost or told twice, hardly any volume kept: every index names what is there."""

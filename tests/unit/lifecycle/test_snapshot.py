@@ -108,7 +108,7 @@ def test_a_snapshot_shows_what_the_state_shows_wherever_it_is_made(name: str) ->
 
 
 @pytest.mark.parametrize("name", LIVES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_what_comes_after_a_snapshot_means_the_same(name: str, data: st.DataObject) -> None:
     """The rest of the story, told to the state and to its snapshot, shows the same after every fact."""

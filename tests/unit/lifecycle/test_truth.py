@@ -63,7 +63,7 @@ def _speaker(body: Body) -> str:
     return ""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(sorted(ROADS)),
     st.integers(0, len(ROADS["Immediate"]) - 1),
@@ -101,7 +101,7 @@ def _in_use_objects() -> list[Body]:
     return [*listed, *mounts]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.permutations(range(len(_in_use_objects()))))
 def test_the_order_of_independent_facts_does_not_matter(order: list[int]) -> None:
     """Objects and mounts that were there before us, in any order: one state of each step, with one time."""
@@ -309,7 +309,7 @@ BACK = way_back_road(straight_road()[-1][1])
 BACK_FROM = len(ROADS["WaitForFirstConsumer"][-1][1].events)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(BACK_FROM, len(BACK.events)),
     st.frozensets(st.sampled_from([*KINDS, "driver", "kernel"])),

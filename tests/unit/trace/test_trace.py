@@ -25,7 +25,7 @@ from csitrace.trace.writer import TraceWriter, new_header
 from tests.story import Story, straight_road, way_back_road
 from tests.unit.trace.strategies import EVENTS
 
-DAMAGED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+DAMAGED = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 
 def road() -> list[TraceEvent]:
@@ -63,7 +63,7 @@ def read(content: bytes) -> tuple[list[TraceEvent], list[str]]:
 
 
 @given(events=EVENTS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_events_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, events: list[TraceEvent]
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_changed_byte_costs_its_block_at_the_most(trace: bytes, data: st.DataO
 
 
 @given(content=st.binary(max_size=400), whole=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_on_any_bytes_there_is_one_error(trace: bytes, content: bytes, whole: bool) -> None:
     """Random bytes alone or among whole blocks: events, notes, or `TraceError`."""
     for bytes_ in (content, trace[:600] + content + (trace[600:] if whole else b"")):

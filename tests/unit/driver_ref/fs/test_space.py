@@ -24,7 +24,7 @@ def _refusal(space: Space, fd: int, offset: int, size: int) -> int | None:
     return None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     written=RANGES, offset=st.integers(0, 60 * BLOCK), size=st.integers(1, 5 * BLOCK), free=st.integers(0, 6)
 )

@@ -18,7 +18,7 @@ from csitrace.sources.imports.importing import open_import
 from tools.fuzz_imports import SEEDS, mutants
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.binary(max_size=300) | st.sampled_from(SEEDS), form=st.sampled_from(["", *FORMS]))
 def test_any_bytes_are_facts_or_a_trace_error(tmp_path: Path, raw: bytes, form: str) -> None:
     """Guessed or told what it is, a file never ends the program otherwise; the events are in order."""
