@@ -18,16 +18,19 @@ from tests.roads.on_cluster import OnCluster, on_cluster
 
 @asynccontextmanager
 async def failing_cluster() -> AsyncIterator[tuple[OnCluster, Session]]:
-    """A cluster of three nodes that are heard, taken down at the end. A recorder beside the roads is killed, and has to have kept
-    every moment of them."""
+    """A cluster of three nodes that are heard, taken down at the end. A recording of the roads has to have every moment of
+    them."""
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="csitrace-cluster-")), announce=lambda _: None)
     try:
         await asyncio.to_thread(cluster.up, owner=ProcessId.of(os.getpid()))
         await asyncio.to_thread(cluster.add_node)
         target = Target(cluster.kubectl(), objects.LOCAL, cluster)
         with tempfile.TemporaryDirectory(prefix="csitrace-recording-") as directory:
-            async with on_cluster(target) as (place, session), recording(target, Path(directory)) as recorder:
+            async with (
+                on_cluster(target) as (place, session),
+                recording(session, Path(directory)) as recorded,
+            ):
                 yield place, session
-                await recorder.expect(session)
+                await recorded.expect()
     finally:
         await asyncio.shield(asyncio.to_thread(cluster.remove))

@@ -22,7 +22,7 @@ def test_road_on_which_a_node_fails(
 
 
 @pytest.mark.timeout(_LONGEST_S, func_only=True)
-def test_a_recorder_beside_failing_nodes(machine: None, failing_nodes: Abreast | None) -> None:
-    """It is killed when these roads are over, and its recording shows every moment of them again."""
+def test_a_recording_of_failing_nodes(machine: None, failing_nodes: Abreast | None) -> None:
+    """It has every moment of these roads."""
     assert failing_nodes is not None
     failing_nodes.end()

@@ -37,9 +37,11 @@ def unattached(target: Target) -> Iterator[Unattached]:
 async def test_road_of_an_unattached_driver(
     target: Target, unattached: Unattached, road: Road, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong. A recorder beside
-    it is killed, and has kept every moment."""
-    feeds = unattached.feeds
-    async with on_cluster(target, feeds) as (place, session), recording(target, tmp_path, feeds) as recorder:
+    """Every moment of the road comes, with every step as said, and the judge of all roads finds nothing wrong; a recording has
+    every moment."""
+    async with (
+        on_cluster(target, unattached.feeds) as (place, session),
+        recording(session, tmp_path) as recorded,
+    ):
         note(request.config, await walk(road, place, session))
-        await recorder.expect(session)
+        await recorded.expect()

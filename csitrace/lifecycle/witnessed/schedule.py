@@ -82,10 +82,13 @@ def node_chosen(ctx: Context) -> Testimony | None:
 
 
 def _tried_too_early(ctx: Context) -> Iterator[tuple[str, str]]:
-    """A claim that is there can be missed by a scheduler whose watch of claims is a little behind that of pods."""
+    """A claim that is there can be missed by a scheduler whose watch of claims is a little behind that of pods: by the lister
+    (VolumeBinding, PreFilter) or by its cache (VolumeBinding, AssumeCache)."""
     yield from TRIED_TOO_EARLY.items()
     if ctx.claim is not None:
         yield f'persistentvolumeclaim "{ctx.claim.name}" not found', "it knew of the claim"
+        full_name = f"{ctx.claim.namespace}/{ctx.claim.name}"
+        yield f'could not find v1.PersistentVolumeClaim "{full_name}"', "it knew of the claim"
 
 
 def was_chosen_for_another(ctx: Context) -> bool:

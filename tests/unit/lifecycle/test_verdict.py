@@ -83,9 +83,16 @@ def test_a_pod_without_a_node_is_told_nothing_of_what_was_done_for_others() -> N
     assert done.isdisjoint({"9", "10", "11", "12", "13", "14", "15", "16a", "16b", "17"})
 
 
-def test_a_pod_that_came_with_its_claim_is_no_failure() -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        '0/1 nodes are available: persistentvolumeclaim "data" not found. not found',
+        'running PreFilter plugin "VolumeBinding": error getting PVC "shop/data": could not find v1.PersistentVolumeClaim '
+        '"shop/data"',
+    ],
+)
+def test_a_pod_that_came_with_its_claim_is_no_failure(told: str) -> None:
     """The scheduler may see the pod before the claim that was made with it: it tries again, unless there is no such claim."""
-    told = '0/1 nodes are available: persistentvolumeclaim "data" not found. not found'
     story = Story().hear_everyone().put(storage_class()).put(csi_driver()).put(claim())
     word = story.put(pod(unschedulable=told)).verdict()
     assert (word.severity, word.step_id, word.holder) == (Severity.MOVING, "3", "scheduler")
