@@ -148,7 +148,7 @@ async def recordings(
 
 def summary(status: "RecorderStatus", now: int) -> str:
     """One line: what is in the file, and what is not."""
-    took = format_duration(now - status.since)
+    took = format_duration((status.ended_at or now) - status.since)
     parts = f" in {status.parts} files, the last of them" if status.parts > 1 else " in"
     text = f"{status.events:,} events, {size_text(status.bytes)}, {took}{parts} {status.path}"
     if status.lost:

@@ -42,7 +42,7 @@ _WORDS = {
 @dataclass(frozen=True, slots=True)
 class RecorderStatus:
     """How a recording fares. `events`, `bytes`: with the operating system, in all parts; `lost`: facts that were not written
-    so far; `trouble`: why facts are being lost now, in words, else ""."""
+    so far; `trouble`: why facts are being lost now, in words, else ""; `ended_at`: when it was ended."""
 
     path: Path
     recording: bool
@@ -52,6 +52,7 @@ class RecorderStatus:
     parts: int = 1
     lost: int = 0
     trouble: str = ""
+    ended_at: int | None = None
 
 
 class Recorder:
@@ -63,6 +64,7 @@ class Recorder:
         self._session, self._path, self._overwrite = session, path, overwrite
         self._bounds, self._limit = bounds or Bounds(), queued
         self._since = session.clock()
+        self._ended_at: int | None = None
         self._wake = threading.Condition()  # guards what follows
         self._queue: deque[tuple[Sequence[TraceEvent], State]] = deque()
         self._queued = 0
@@ -82,7 +84,14 @@ class Recorder:
         """How it fares now; at any time, also before and after."""
         writer, thread = self._writer, self._thread
         recording = thread is not None and thread.is_alive() and not self._ending
-        status = RecorderStatus(self._path, recording, self._since, lost=self._lost, trouble=self._trouble)
+        status = RecorderStatus(
+            self._path,
+            recording,
+            self._since,
+            lost=self._lost,
+            trouble=self._trouble,
+            ended_at=self._ended_at,
+        )
         if writer is None:
             return status
         return replace(status, events=writer.events, bytes=writer.bytes, parts=writer.parts)
@@ -114,6 +123,7 @@ class Recorder:
 
     def _end(self) -> None:
         self._unsubscribe()
+        self._ended_at = self._session.clock()
         with self._wake:
             self._ending = True
             self._wake.notify()

@@ -16,11 +16,18 @@ _OBSERVED_BY_KERNEL = (("stage", "15", "16a"), ("publish", "16a", "16b"))
 
 
 def spans(volume: Volume) -> tuple[SpanView, ...]:
-    """The volume's spans, by start. One span covers all tries of an operation up to its success."""
+    """The volume's spans, by start. One span covers all tries of an operation up to its success; what never succeeded is over
+    with the volume."""
     found = [span for span, _ in called(volume.calls)]
     told = {span.name for span in found}
     found += [span for span, _ in shown(volume) if span.name not in told]
-    return tuple(sorted(found, key=lambda span: span.started_at))
+    return tuple(sorted((_over(span, volume) for span in found), key=lambda span: span.started_at))
+
+
+def _over(span: SpanView, volume: Volume) -> SpanView:
+    if span.ended_at is not None or volume.gone_at is None:
+        return span
+    return replace(span, ended_at=max(volume.gone_at, span.started_at), outcome=span.outcome or "abandoned")
 
 
 def hangs(connections: Iterable[FuseState], now: int) -> tuple[SpanView, ...]:

@@ -229,6 +229,8 @@ def _rest(ctx: Context, step: StepView) -> str:
     """How a volume waits that no pod wants."""
     if step.step_id == "e5":
         return "has more room; a pod has to use it for the node's part of the expansion"
+    if ctx.volume.pv_gone_at is not None:
+        return "claim and PV are gone; of what a driver or a node still does with it nobody knows the end"
     phase = ctx.pv.status.phase if ctx.pv is not None else ""
     if phase == "Released":
         retained = ctx.pv is not None and ctx.pv.spec.persistent_volume_reclaim_policy == "Retain"

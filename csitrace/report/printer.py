@@ -100,8 +100,11 @@ class Printer:
     def _print_silence(self, silent: dict[str, Silence]) -> None:
         for sentence in sentences(item for who, item in silent.items() if who not in self._silent):
             self._complain(sentence)
+        again: dict[str, list[str]] = {}
         for who in sorted(self._silent.keys() - silent.keys()):
-            self._complain(f"heard again: {who}")
+            again.setdefault(self._silent[who].witness, []).append(self._silent[who].scope)
+        for witness, scopes in again.items():
+            self._complain(f"heard again: {witness} {', '.join(scopes)}")
         self._silent = silent
 
 

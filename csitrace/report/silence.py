@@ -49,13 +49,14 @@ def _narrower(state: State, kind: str) -> list[SourceState]:
 
 
 def sentences(silent: Iterable[Silence]) -> list[str]:
-    """What to say of these: one sentence for all that is refused, one for each namespace alone that may be read."""
+    """What to say of these: one sentence for all that is refused, one for each namespace alone that may be read, and one for all
+    that one witness does not tell for the same reason."""
     groups: dict[str, list[Silence]] = {}
     for item in sorted(silent, key=lambda item: (item.witness, item.scope)):
         if item.denied and item.why.startswith(_REFUSAL):
             groups.setdefault(item.heard_in or _REFUSAL, []).append(item)
         else:
-            groups.setdefault(f"{item.witness} {item.scope}", []).append(item)
+            groups.setdefault(f"{item.witness} {item.why}", []).append(item)
     return [_sentence(group) for group in groups.values()]
 
 
@@ -64,4 +65,5 @@ def _sentence(group: list[Silence]) -> str:
     scopes = f"{first.witness} {', '.join(item.scope for item in group)}"
     if first.heard_in:
         return f"heard in namespace {first.heard_in} only: {scopes}"
-    return f"not heard: {scopes}: {first.why if len(group) == 1 else f'{_REFUSAL} them'}"
+    is_refused = len(group) > 1 and first.why.startswith(_REFUSAL)
+    return f"not heard: {scopes}: {f'{_REFUSAL} them' if is_refused else first.why}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from csitrace.errors import TraceError
 from csitrace.model.events import RecallCompleted, RecordingGap, TraceEvent, VolumeRecalled
 from csitrace.model.times import SECOND, format_duration, format_rfc3339
 from csitrace.sources.recording import Recording
@@ -50,18 +51,22 @@ def open_traces(paths: Sequence[Path]) -> Recording:
             notes.append(_unordered(group))
     titles = list(dict.fromkeys(each.title for each in series))
     title = titles[0] if len(titles) == 1 else f"{len(series)} recordings: {', '.join(titles)}"
-    return Recording(title, _Events(groups), notes)
+    return Recording(title, _Events(groups, title), notes)
 
 
 class _Events:
-    """The events of all, as often as they are asked for."""
+    """The events of all, as often as they are asked for. `TraceError` where there is none: what is to hold of a recording may not
+    hold because nothing could be read of it."""
 
-    def __init__(self, groups: Sequence[Sequence[Series]]) -> None:
-        self._groups = groups
+    def __init__(self, groups: Sequence[Sequence[Series]], title: str) -> None:
+        self._groups, self._title = groups, title
 
     def __iter__(self) -> Iterator[TraceEvent]:
+        seq = 0
         for seq, event in enumerate(self._events(), 1):
             yield event if event.seq == seq else replace(event, seq=seq)
+        if not seq:
+            raise TraceError(f"{self._title}: there is no fact in it, or none that could be read")
 
     def _events(self) -> Iterator[TraceEvent]:
         before: Series | None = None

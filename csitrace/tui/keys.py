@@ -155,7 +155,7 @@ KEYS: tuple[Key, ...] = (
     Key(Scope.EVERYWHERE, "D", "D", "list('drivers')", "the list of CSI drivers", "drivers", spare=1),
     Key(Scope.EVERYWHERE, "N", "N", "list('nodes')", "the list of nodes", "nodes", spare=1),
     Key(Scope.EVERYWHERE, "m", "m", "mark", "set a mark with a name, now (of a live watch)"),
-    Key(Scope.EVERYWHERE, "r", "r", "record", "record to a file, and stop recording (of a live watch)"),
+    Key(Scope.EVERYWHERE, "r", "r", "record", "record to a file, from the start of the watch on; and stop (of a live watch)"),
     Key(Scope.EVERYWHERE, "question_mark", "?", "help", "this help", "help", "help"),
     Key(Scope.EVERYWHERE, "ctrl+p", "Ctrl+P", "command_palette", "palette: everything by name, and themes"),
     Key(Scope.EVERYWHERE, "q,ctrl+c", "q", "quit", "leave", "quit", "quit"),

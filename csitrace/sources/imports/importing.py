@@ -108,8 +108,8 @@ class _Importing:
     def recording(self, title: str) -> Recording:
         """All that was taken. Raises `TraceError` where that is nothing."""
         if not self._dumps and not self._segments:
-            told = "; ".join(self._notes[:3]) or "there are no files in it, or only empty ones"
-            raise TraceError(f"nothing could be imported: {told}")
+            told = "; ".join(self._notes[:3]) or f"{title}: there are no files in it, or only empty ones"
+            raise TraceError(f"nothing could be read: {told}")
         for path in self._taken_at.keys() - self._dated - {None}:
             self._notes.append(f"--taken-at {path}: nothing was read that would need it")
         return Recording(title, _Events(in_order(self._dumps.values()), self._segments), self._notes)

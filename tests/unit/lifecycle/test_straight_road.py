@@ -142,3 +142,14 @@ def test_who_comes_late_gets_the_servers_times_or_none() -> None:
         assert (views[step_id].stamp, at % 10**9) == (Stamp.SERVER, 0), step_id
     for step_id in ("5", "12", "14"):
         assert (views[step_id].at, views[step_id].stamp) == (None, Stamp.INFERRED), step_id
+
+
+def test_what_never_succeeded_is_over_with_the_volume() -> None:
+    """An attach that was refused until the pod went ends, refused, when the volume is gone; nothing of it grows on."""
+    told = straight_road()[-1][1]
+    told.rpc("ControllerPublishVolume", 13, "no", node_id="other")
+    way_back_road(told)
+    volume = told.volume
+    assert volume.gone_at is not None
+    (refused,) = [span for span in spans(volume) if span.node_name == "other"]
+    assert (refused.name, refused.outcome, refused.ended_at) == ("attach", "INTERNAL", volume.gone_at)

@@ -130,3 +130,15 @@ def test_a_kind_that_is_refused_everywhere_is_named_once() -> None:
     assert sentences(silences(story.state).values()) == [
         "not heard: kubernetes Pod/shop: may not list and watch pods of Pod/shop"
     ]
+
+
+def test_a_cause_is_told_once_of_all_that_are_silent_for_it() -> None:
+    """An API server that cannot be reached is one sentence, not one for each kind."""
+    story = Story().hear_everyone()
+    for kind in ("Pod", "Node"):
+        story.tell(events.SourceDown(witness=Witness.KUBERNETES, scope=kind, reason="connection refused"))
+    story.tell(events.SourceDown(witness=Witness.KUBERNETES, scope="Lease", reason="timed out"))
+    assert sentences(silences(story.state).values()) == [
+        "not heard: kubernetes Lease: timed out",
+        "not heard: kubernetes Node, Pod: connection refused",
+    ]

@@ -133,3 +133,12 @@ def test_a_damaged_file_among_several_is_noted(tmp_path: Path) -> None:
     recording = open_recording([good, torn])
     assert texts(list(recording.events)) == ["a1"]
     assert any("torn off" in note for note in recording.notes)
+
+
+def test_a_recording_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
+    """Nothing can be shown of it, and nothing holds of it: it is not one without volumes."""
+    path = write(tmp_path / "torn.csitrace", marks("a", 0, 1))
+    content = path.read_bytes()
+    path.write_bytes(content[:-8])
+    with pytest.raises(TraceError, match="no fact in it"):
+        list(open_recording([path]).events)

@@ -287,7 +287,7 @@ def test_a_directory_without_anything_is_said(tmp_path: Path) -> None:
         (tmp_path / "case", "there are no files in it"),
         (tmp_path, "--as says what a file is"),
     ):
-        with pytest.raises(TraceError, match="nothing could be imported") as caught:
+        with pytest.raises(TraceError, match="nothing could be read") as caught:
             open_import([directory])
         assert because in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -327,7 +327,7 @@ def test_links_in_archives_are_not_followed(tmp_path: Path) -> None:
             member = tarfile.TarInfo(f"a-{kind!r}")
             member.type, member.linkname = kind, str(tmp_path / "outside.json")
             archive.addfile(member)
-    with pytest.raises(TraceError, match="nothing could be imported"):
+    with pytest.raises(TraceError, match="nothing could be read"):
         open_import([path])
 
 

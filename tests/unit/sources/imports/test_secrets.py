@@ -161,6 +161,6 @@ def test_what_cannot_be_read_is_not_quoted(tmp_path: Path, raw: str) -> None:
     """Where a parser stopped is said, not at what."""
     path = tmp_path / "dump"
     path.write_text(raw)
-    with pytest.raises(TraceError, match="nothing could be imported") as caught:
+    with pytest.raises(TraceError, match="nothing could be read") as caught:
         open_import([path])
     assert CANARY not in str(caught.value)
