@@ -31,6 +31,7 @@ from tests.story import (
     pv,
     storage_class,
     straight_road,
+    way_back_road,
 )
 
 
@@ -441,3 +442,14 @@ def test_what_nobody_can_tell_does_not_hide_what_fails(method: str, names: dict[
     word = verdict(story.state, volume, story.at + 90 * SECOND)
     assert (word.severity, word.step_id) == (Severity.STUCK, step)
     assert word.sentence.startswith(f"{method}: INTERNAL: no such pool")
+
+
+def test_a_late_word_of_a_driver_makes_nothing_of_what_is_gone() -> None:
+    """Claim and PV are gone; a call that is told of only now, and is not over, leaves its end open, and no PV is kept."""
+    story = way_back_road(straight_road()[-1][1])
+    assert story.volume.gone_at is not None
+    story.call("NodeStageVolume", volume_id=HANDLE, staging_target_path=STAGING)
+    word = story.verdict()
+    assert word.sentence == (
+        "claim and PV are gone; of what a driver or a node still does with it nobody knows the end"
+    )
