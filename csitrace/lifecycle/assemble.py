@@ -74,8 +74,11 @@ def assemble(state: State, key: str, event: TraceEvent) -> Volume | None:
         changed_seq=event.seq,
     )
     volume = _with_marks(state, replace(volume, expansion=_expansion(volume, event)), previous, event)
-    left = _anything_left(state, volume)
-    return replace(volume, gone_at=None if left else volume.gone_at or event.occurred_at)
+    if _anything_left(state, volume):
+        return replace(volume, gone_at=None)
+    # What is told last need not have happened last: a driver may be heard late.
+    ends = (event.occurred_at, volume.claim_gone_at or 0, volume.pv_gone_at or 0)
+    return replace(volume, gone_at=volume.gone_at or max(ends))
 
 
 def _identified(state: State, key: str, previous: Volume | None, event: TraceEvent) -> Volume | None:

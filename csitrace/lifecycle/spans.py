@@ -40,7 +40,8 @@ def hangs(connections: Iterable[FuseState], now: int) -> tuple[SpanView, ...]:
 
 
 def called(calls: Iterable[Call]) -> Iterator[tuple[SpanView, tuple[Call, ...]]]:
-    """The spans that a volume's calls, oldest first, make; each with the calls it covers."""
+    """The spans that a volume's calls, oldest first, make; each with the calls it covers, of which the driver may have counted
+    more than were heard."""
     open_spans: dict[tuple[str, str, str], tuple[SpanView, tuple[Call, ...]]] = {}
     for call in calls:
         rpc = RPC_BY_METHOD.get(call.method)
@@ -51,9 +52,13 @@ def called(calls: Iterable[Call]) -> Iterator[tuple[SpanView, tuple[Call, ...]]]
         span, tries = open_spans.pop(identity, (None, ()))
         tries = (*tries, call)
         span = (
-            SpanView(rpc.span, call.started_at, None, "", 1, place, (call.started_at,))
+            SpanView(rpc.span, call.started_at, None, "", call.attempt, place, (call.started_at,))
             if span is None
-            else replace(span, attempts=span.attempts + 1, retry_marks=(*span.retry_marks, call.started_at))
+            else replace(
+                span,
+                attempts=max(span.attempts + 1, call.attempt),
+                retry_marks=(*span.retry_marks, call.started_at),
+            )
         )
         if call.code == 0:
             yield replace(span, ended_at=call.finished_at, outcome="ok"), tries

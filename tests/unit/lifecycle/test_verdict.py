@@ -453,3 +453,16 @@ def test_a_late_word_of_a_driver_makes_nothing_of_what_is_gone() -> None:
     assert word.sentence == (
         "claim and PV are gone; of what a driver or a node still does with it nobody knows the end"
     )
+
+
+def test_a_volume_is_gone_since_the_last_of_it_went() -> None:
+    """A driver that is heard late tells of an end that came before the PV's: it was not gone by then."""
+    told = Story()
+    straight_road(told)
+    way_back_road(told)
+    volume = told.volume
+    assert volume.gone_at == max(volume.gone_at or 0, volume.pv_gone_at or 0, volume.claim_gone_at or 0)
+    call_id = told.call("DeleteVolume", volume_id=HANDLE)
+    assert told.volume.gone_at is None
+    told.answer(call_id, "DeleteVolume", at=-1000.0, volume_id=HANDLE)
+    assert told.volume.gone_at == told.volume.pv_gone_at
