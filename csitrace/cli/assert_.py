@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 def split(words: list[str]) -> tuple[list[Path], list[str]]:
     """Files first, then assertions: the first word is a file, and so is each after it as long as there is one of that name.
     Raises UsageError."""
+    if not Path(words[0]).exists() and any(Path(word).exists() for word in words[1:]):
+        raise UsageError(f"{words[0]!r} is no file: files come first, then what is to hold of them")
     count = 1
     while count < len(words) and Path(words[count]).exists():
         count += 1

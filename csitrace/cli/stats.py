@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csitrace.cli.flags import add_output_flag
-from csitrace.errors import UsageError
 
 if TYPE_CHECKING:
     from csitrace.lifecycle.samples import Gathered
@@ -66,11 +65,7 @@ def read(paths: Sequence[str]) -> "tuple[str, Gathered]":
     from csitrace.lifecycle.samples import gather
     from csitrace.sources.recording import open_recording
 
-    files = [Path(path) for path in paths]
-    for file in files:
-        if not file.exists():
-            raise UsageError(f"{file}: no such file: name a recording")
-    recording = open_recording(files)
+    recording = open_recording([Path(path) for path in paths])
     gathered = gather(recording.events)
     for note in recording.notes:
         print(note, file=sys.stderr)

@@ -90,6 +90,9 @@ def test_what_names_no_volume_is_said_in_one_line(words: list[str]) -> None:
         (["wait", "pvc/x", "--for", "ready"], 2, "phase=CREATED"),
         (["wait", "pvc/x", "--for", "bound", "--timeout", "soon"], 2, "soon"),
         (["assert", "x.csitrace"], 2, "say what is to hold"),
+        (["assert", "no anomaly", "/"], 2, "files come first"),
+        (["diff", "/nonexistent", "/nonexistent"], 2, "/nonexistent: No such file"),
+        (["stats", "/nonexistent.csitrace"], 2, "/nonexistent.csitrace: No such file"),
         (["assert", "x.csitrace", "max(atach) < 1s"], 2, "character 5: no span 'atach'"),
     ],
 )

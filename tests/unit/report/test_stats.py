@@ -85,4 +85,3 @@ def test_commands_end_with_what_they_found(
     assert json.loads(capsys.readouterr().out)["worse"] is False
     assert main(["stats", str(file), "--filter", "phase:created"]) == 2
     assert "no field 'phase'" in capsys.readouterr().err
-    assert main(["diff", str(file), "/nonexistent"]) == 2
