@@ -8,6 +8,7 @@ from csitrace.tui.hints import DEMO_HINTS
 from tests.terminal import Terminal
 
 _SOURCES, _TIMELINE = 1, slice(2, 4)
+_LAST_KEY = "q quit"
 _ROWS = 3
 """How many volumes are looked into."""
 
@@ -91,5 +92,9 @@ def _has(screen: list[str], *words: str) -> bool:
 
 def _body(screen: list[str]) -> list[str]:
     """Without what tells a live watch from a replay: title and time line, which tell of what came after, too, and keys."""
-    lines = [screen[_SOURCES], *screen[_TIMELINE.stop : -1]]
-    return [line for line in lines if line and line.strip() not in DEMO_HINTS.values()]
+    lines = [screen[_SOURCES], *screen[_TIMELINE.stop :]]
+    return [
+        line
+        for line in lines
+        if line and not line.endswith(_LAST_KEY) and line.strip() not in DEMO_HINTS.values()
+    ]
