@@ -38,7 +38,7 @@ class Terminal:
         # In the foreground, and not to outlive us: what runs in it is hung up when it ends, however it ends.
         self._server = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "tmux", "-D", "-u", "-S", str(self._socket), "-f", "/dev/null"],
-            env={**os.environ, **self._environment},
+            env={**_without_size(os.environ), **self._environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -113,6 +113,11 @@ class Terminal:
             self._server.wait(timeout=10)
         self._server.kill()
         self._server.wait()
+
+
+def _without_size(environment: Mapping[str, str]) -> dict[str, str]:
+    """Programs believe these rather than their terminal."""
+    return {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
 
 
 def _wait(holds: Callable[[], bool], complaint: Callable[[], str], within_s: float = _WITHIN_S) -> None:
