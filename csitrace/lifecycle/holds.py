@@ -179,12 +179,14 @@ def taken_for_mounted(ctx: Context) -> Hold | None:
 
 
 def nobody_leads(ctx: Context, actor: str) -> Hold | None:
-    """Who has to act takes part in an election, and whoever was elected has fallen silent, or nobody was."""
-    for lease in leases_of(ctx.state, actor, ctx.volume.driver):
+    """Who has to act takes part in an election, and whoever was elected has fallen silent, or nobody was. A Lease that is good
+    speaks for him, whatever others of its name an earlier installation has left elsewhere."""
+    leases = list(leases_of(ctx.state, actor, ctx.volume.driver))
+    if any(lease.spec.holder_identity and not is_expired(lease, ctx.state.at) for lease in leases):
+        return None
+    for lease in leases:
         holder = lease.spec.holder_identity
-        if kind_silence(ctx.state, "Lease", lease.namespace) or (
-            holder and not is_expired(lease, ctx.state.at)
-        ):
+        if kind_silence(ctx.state, "Lease", lease.namespace):
             continue
         at = renewed_at(lease) if holder else None
         since = f" since {format_rfc3339(at)[11:19]}Z" if at is not None else ""

@@ -35,6 +35,13 @@ def test_an_attacher_that_renews_its_lease_is_waited_for() -> None:
     assert (word.step_id, word.holder) == ("12", "external-attacher")
 
 
+def test_a_lease_that_an_earlier_installation_left_accuses_nobody() -> None:
+    """Another namespace has one of the same name, which is good."""
+    story = story_at("11").put(lease(ATTACHER_LEASE, "old-0", START, LONG, "old"))
+    story.put(lease(ATTACHER_LEASE, "attacher-0", story.at))
+    assert story.verdict(later=3).holder == "external-attacher"
+
+
 def test_a_lease_that_nobody_holds_says_that_none_leads() -> None:
     """The holder has let go of it, as it does when it ends in good order."""
     story = story_at("11").put(lease(ATTACHER_LEASE, "", START))
