@@ -69,6 +69,10 @@ def _check_output(output: Path, paths: Sequence[Path], *, overwrite: bool) -> No
         raise UsageError(f"{output} is there already: name another file, or say --overwrite")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"{output}: there is no directory {output.absolute().parent} to make it in")
+    if not os.access(output.absolute().parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{output}: {output.absolute().parent} may not be written to: name another file with -o"
+        )
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -69,8 +69,8 @@ def _head(told: Explanation, coloured: bool) -> list[str]:
         lines += _labelled("since", since.removeprefix(", since "))
     if verdict.command:
         lines += _labelled("run next", verdict.command)
-    names = [row.driver, told.volume.volume_id, row.pv_name]
-    lines += _labelled("volume", "  ".join(name for name in names if name))
+    names = [name for name in (row.driver, told.volume.volume_id, row.pv_name) if name]
+    lines += _labelled("driver" if names == [row.driver] else "volume", "  ".join(names))
     if row.storage_class:
         lines += _labelled("class", row.storage_class)
     if told.use is not None:

@@ -13,6 +13,12 @@ def no_volumes_lines(overview: Overview) -> list[Line]:
     kubernetes = [view for view in overview.witnesses if view.witness is Witness.KUBERNETES]
     if any(view.total and not view.up for view in kubernetes):
         return [*_not_heard(overview.witnesses), *_problems(overview.witnesses)]
+    if overview.loading:
+        return [
+            line((f"{overview.loading[0].upper()}{overview.loading[1:]}", Tone.STRONG)),
+            line(),
+            line(_MEANWHILE),
+        ]
     if overview.playhead.mode != LIVE:
         return [line(("No CSI volumes at this moment.", Tone.STRONG)), line(), *map(line, _IN_THE_PAST)]
     lines = [
@@ -56,6 +62,8 @@ _WITHOUT_ANSWER = (
     "Which cluster is meant:  kubectl config current-context",
 )
 
+
+_MEANWHILE = "Volumes appear here as soon as the facts about them are read."
 
 _IN_THE_PAST = (
     "}  goes to the next change of a volume's stage.",

@@ -18,6 +18,7 @@ _COUNTED: tuple[tuple[Severity, str, Tone], ...] = (
     (Severity.UNKNOWN, "unknown ?", Tone.UNKNOWN),
     (Severity.MOVING, "moving ◐", Tone.MOVING),
     (Severity.WAITING, "waiting", Tone.PLAIN),
+    (Severity.GONE, "gone ·", Tone.DIM),
 )
 
 _QUIET_NS = 5 * SECOND

@@ -8,7 +8,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from csitrace.lifecycle.state import StepStatus
-from csitrace.lifecycle.views import Evidence, StepView
+from csitrace.lifecycle.views import Evidence, StepView, Verdict
 from csitrace.model.events import TraceEvent
 from csitrace.tui.block import Block
 from csitrace.tui.factlist import FactList
@@ -101,6 +101,7 @@ class StepsPane(Pane):
     def __init__(self, *, id: str) -> None:  # Textual's own name for it
         super().__init__(id=id)
         self._back: bool | None = None  # None: whichever way the volume goes
+        self._begin = True  # the next steps that are shown are shown from the one that matters
         self._now = 0
 
     def compose(self) -> ComposeResult:
@@ -112,7 +113,7 @@ class StepsPane(Pane):
     def turn(self) -> None:
         """Show the other way."""
         self._back = not self._shows_back()
-        self.target().release()
+        self._begin = True
 
     def _shows_back(self) -> bool:
         row = self.target().row
@@ -122,10 +123,10 @@ class StepsPane(Pane):
         back = detail.row.going if self._back is None else self._back
         steps = detail.way_back if back else detail.steps
         table, self._now = self.target(), detail.now
-        first = not table.rows
         table.show(steps, detail.now)
-        if first:
-            _hold_current(table, steps)
+        if self._begin:
+            self._begin = False
+            table.hold(_current(steps, detail.row.verdict))
         self._show_step()
         self.query_one("#steps-waterfall", Block).show(
             lambda now, width: waterfall_lines(detail.spans, now, width), detail.now
@@ -259,9 +260,8 @@ def _no_evidence(now: int, width: int) -> list[Line]:
     return [line(("Nothing is waited for: no evidence is needed.", Tone.DIM))]
 
 
-def _hold_current(table: Table[StepView], steps: tuple[StepView, ...]) -> None:
-    """Begin at the step that matters: the first that is neither done nor n/a."""
+def _current(steps: tuple[StepView, ...], verdict: Verdict) -> str:
+    """The step that matters: the verdict's, else the first that is neither done nor n/a; where all are, the first of all."""
     settled = (StepStatus.DONE, StepStatus.NOT_APPLICABLE)
-    current = next((step for step in steps if step.status not in settled), None)
-    if current is not None:
-        table.hold(current.step_id)
+    left = [step.step_id for step in steps if step.status not in settled]
+    return verdict.step_id if verdict.step_id in left else next(iter(left), steps[0].step_id)

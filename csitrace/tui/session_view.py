@@ -62,7 +62,10 @@ class SessionView:
         session, state, now = self._session, self._session.state, self._session.now
         rows = self._all_rows(state, now)
         witnesses, others = witness_views(state), len(state.others)
-        return Overview(session.title, now, self.playhead, rows, witnesses, others, self._recording())
+        loading = "" if session.live or session.complete else _note(session)
+        return Overview(
+            session.title, now, self.playhead, rows, witnesses, others, self._recording(), loading
+        )
 
     def detail(self, key: str, pod_uid: str = "") -> Detail | None:
         state, now = self._session.state, self._session.now

@@ -48,6 +48,7 @@ class Overview:
     witnesses: tuple[WitnessView, ...]
     other_volumes: int = 0  # not served by CSI: recognised and left out
     recording: RecordingStatus | None = None  # None: nothing is or was recorded
+    loading: str = ""  # of a recording whose facts are not all here yet: what is done meanwhile
 
     @property
     def stale_since(self) -> int | None:

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Severity
+from csitrace.model import events
+from csitrace.model.events import Witness
+from csitrace.model.kinds import KINDS
 from csitrace.tui.document import markdown
 from csitrace.tui.driver import DriverScreen
 from csitrace.tui.drivers import DriversScreen
@@ -18,6 +22,7 @@ from csitrace.tui.panes import EventsPane, StepsPane
 from csitrace.tui.rows import ORDERS
 from csitrace.tui.volume import VolumeScreen
 from csitrace.tui.volumes import VolumesScreen
+from tests.story import DRIVER, HANDLE, NODE, Story
 from tests.tui.conftest import Run, screen_text, settle
 from tests.tui.sessions import busy_fuse, gone, refused_attach, session
 from tests.tui.synthetic import REFUSED, Synthetic
@@ -137,6 +142,7 @@ async def test_steps_open_at_the_blocking_step_and_lead_to_its_fact(run: Run) ->
         step = app.screen.query_one(StepsPane).target().row
         assert step is not None
         assert step.step_id == "13"
+        assert step.title in screen_text(app)
         await pilot.press("enter")
         await settle(pilot, app)
         assert "FAILED_PRECONDITION" in screen_text(app)
@@ -151,6 +157,25 @@ async def test_way_back_can_be_looked_at(run: Run) -> None:
         assert table.rows[0].step_id == "b1"
         await pilot.press("b")
         assert table.rows[0].step_id == "1"
+
+
+async def test_steps_open_at_the_one_that_fails_though_others_are_unknown(run: Run) -> None:
+    """What nobody can see comes before it in the ladder, and is not what the pod waits for; `b` and back leads there again."""
+    story = Story()
+    for kind in KINDS:
+        story.tell(events.SourceDown(witness=Witness.KUBERNETES, scope=kind.name, reason="may not list"))
+    story.tell(events.SourceUp(witness=Witness.DRIVER, scope=f"{DRIVER}@{NODE}"))
+    story.rpc("ControllerPublishVolume", 13, "no such pool", volume_id=HANDLE, node_id=NODE)
+    async with run(session(story)) as (app, pilot):
+        await pilot.press("enter", "2")
+        await settle(pilot, app)
+        table = app.screen.query_one(StepsPane).target()
+        assert table.row.step_id == "13"
+        assert StepStatus.UNKNOWN in {step.status for step in table.rows[: table.cursor]}
+        await pilot.press("b", "b")
+        await settle(pilot, app)
+        assert table.row.step_id == "13"
+        assert table.row.title in screen_text(app)
 
 
 async def test_facts_can_be_filtered_with_the_same_language(run: Run) -> None:

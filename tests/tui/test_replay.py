@@ -75,6 +75,15 @@ def test_beginning_of_a_recording(snap_compare: Compare) -> None:
     assert snap_compare(app, terminal_size=SMALL, run_before=pressing())
 
 
+async def test_what_is_awaited_is_said_in_place_of_an_empty_list(run: Run) -> None:
+    """A large recording takes a while: that it is being loaded, and for what, not that there are no volumes."""
+    recorded = replay_session("orders.csitrace", lambda: 0)
+    recorded.go_to("-30s")
+    async with run(SessionView(recorded)) as (app, _pilot):
+        assert "Loading, looking for -30s" in screen_text(app)
+        assert "No CSI volumes" not in screen_text(app)
+
+
 @pytest.mark.parametrize(
     "status",
     [

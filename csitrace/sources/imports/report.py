@@ -7,6 +7,8 @@ _KINDS_TOLD = 12
 _FAULTS_TOLD = 5
 _LONGEST = 120
 
+_SINGULAR = {"calls": "call", "ends of calls": "end of a call", "mounts": "mount"}
+
 
 @dataclass
 class Report:
@@ -47,7 +49,10 @@ class Report:
 
 
 def _list(counts: Counter[str]) -> str:
-    told = [f"{many} {what}" for what, many in counts.most_common(_KINDS_TOLD)]
+    told = [
+        f"{many} {_SINGULAR.get(what, what) if many == 1 else what}"
+        for what, many in counts.most_common(_KINDS_TOLD)
+    ]
     rest = sum(counts.values()) - sum(many for _, many in counts.most_common(_KINDS_TOLD))
     return ", ".join(told) + (f", {rest} more" if rest else "")
 

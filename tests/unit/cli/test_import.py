@@ -1,5 +1,6 @@
 """`csitrace import`: one line for each refusal, where it can be before anything is read; what was made, and how it was dated."""
 
+import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,9 @@ def test_a_log_is_dated_as_people_say(tmp_path: Path, capsys: Said) -> None:
     assert starts == [ns("2024-01-02T09:00:01Z")]
 
 
-def test_what_it_would_write_over_is_said_first(tmp_path: Path, capsys: Said) -> None:
+def test_what_it_would_write_over_is_said_first(
+    tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The output is there, is the input by another name, or has nowhere to be: nothing is read for it, nothing is lost."""
     path, other = log(tmp_path / "a.log", *an_attach()), tmp_path / "other"
     other.write_text("mine")
@@ -54,6 +57,8 @@ def test_what_it_would_write_over_is_said_first(tmp_path: Path, capsys: Said) ->
     assert "is what is to be imported" in refused([path, "-o", path, "--overwrite"], capsys)
     assert "is what is to be imported" in refused([path, "-o", tmp_path / "link", "--overwrite"], capsys)
     assert "there is no directory" in refused([path, "-o", tmp_path / "no" / "x"], capsys)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for who is not root
+    assert "may not be written to" in refused([path, "-o", tmp_path / "x"], capsys)
     assert (path.read_text(), other.read_text()) == (before, "mine")
 
 
