@@ -91,9 +91,9 @@ def _kernel(view: NodeView, now: int) -> Line:
 
 def _volumes(view: NodeView) -> Line:
     in_use = "unknown" if view.in_use is None else f"{view.in_use}"
-    mounts = "unknown" if view.mounts is None else f"{view.mounts}"
+    mounts = "unknown" if view.mounts is None else count(view.mounts, "mount")
     trouble = (f", {view.troubled} in trouble", Tone.BAD) if view.troubled else ("", Tone.PLAIN)
-    told = f"; attached {view.attached}, in use by kubelet's word {in_use}, mounts {mounts}"
+    told = f"; Kubernetes has {view.attached} attached, kubelet {in_use} in use, the kernel {mounts}"
     return line(f"{count(view.volumes, 'volume')} here or on the way", trouble, told)
 
 
@@ -110,7 +110,8 @@ def daemon_lines(view: NodeView, width: int) -> list[Line]:
 
 
 def _daemon(daemon: Daemon, name_width: int, width: int, heard: bool) -> Line:
-    sign = ("✗", Tone.BAD) if daemon.trouble else YES if heard else UNKNOWN
+    told_of = heard and (bool(daemon.pid) or daemon.waiting is not None)
+    sign = ("✗", Tone.BAD) if daemon.trouble else YES if told_of else UNKNOWN
     name = fit(
         line(shorten_middle(daemon.volume or f"connection {daemon.connection}", name_width)), name_width
     )
