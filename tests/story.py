@@ -404,6 +404,11 @@ def straight_road(story: Story | None = None, mode: str = "WaitForFirstConsumer"
     return chapters
 
 
+def story_at(step: str) -> Story:
+    """The straight road until `step` is done."""
+    return dict(straight_road())[step]
+
+
 def way_back_road(story: Story) -> Story:
     """From running containers to nothing left."""
     story.put(pod(NODE, "running", "Running", started=True, deleting=True))
