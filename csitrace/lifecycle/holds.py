@@ -20,7 +20,7 @@ from csitrace.lifecycle.elsewhere import (
     stays_elsewhere,
     users_elsewhere,
 )
-from csitrace.lifecycle.heard import kind_silence
+from csitrace.lifecycle.heard import kind_silence, node_is_gone
 from csitrace.lifecycle.leases import is_expired, leases_of, renewed_at
 from csitrace.lifecycle.state import Use
 from csitrace.lifecycle.steps import STEP_BY_ID
@@ -71,7 +71,8 @@ def attached_elsewhere(ctx: Context) -> Hold | None:
     other = node_elsewhere(ctx)
     if not is_kept_elsewhere(ctx):
         return None
-    if (use := stays_elsewhere(ctx)) is not None:
+    gone = node_is_gone(ctx.state, other)
+    if not gone and (use := stays_elsewhere(ctx)) is not None:
         return _user(ctx, use)
     if (silent := _not_ready(ctx, other)) is None:
         return Hold(f"{other} is letting go of it", f"kubelet {other}")
@@ -80,8 +81,13 @@ def attached_elsewhere(ctx: Context) -> Hold | None:
             silent, text=f"{silent.text} and out of service: detached without waiting for it", holder=_AD
         )
     if users := users_elsewhere(ctx, other):
-        until = "until the node is back or is tainted out-of-service, or the pod is deleted by force"
-        return replace(silent, text=f"{silent.text}: pod {users[0].pod.name} keeps it {until}")
+        keeps = f"{silent.text}: pod {users[0].pod.name} keeps it until"
+        if gone:
+            return replace(silent, text=f"{keeps} it is garbage-collected, about a minute after its node")
+        return replace(
+            silent,
+            text=f"{keeps} the node is back or is tainted out-of-service, or the pod is deleted by force",
+        )
     at = detached_by_force_at(ctx, other)
     when = f" at {format_rfc3339(at)[11:19]}Z" if at is not None else ""
     text = f"{silent.text}: the attach/detach controller gives it six minutes to unmount, then detaches by force{when}"
@@ -132,7 +138,13 @@ def node_not_ready(ctx: Context) -> Hold | None:
 
 
 def _not_ready(ctx: Context, node_name: str) -> Hold | None:
-    """A kubelet that does not report, or says that it cannot work: nothing is mounted, unmounted or stopped there."""
+    """A kubelet that does not report, says that it cannot work, or has no Node object: nothing is mounted, unmounted or stopped
+    there."""
+    if node_name and node_is_gone(ctx.state, node_name):
+        told = Evidence(Witness.KUBERNETES, f"there is no Node {node_name}")
+        return Hold(
+            f"node {node_name} is gone", f"node {node_name}", (told,), f"kubectl get node {node_name}"
+        )
     node = index.by_name(ctx.state, Node, node_name) if node_name else None
     conditions = node.status.conditions if node is not None else ()
     ready = next((condition for condition in conditions if condition.type == "Ready"), None)

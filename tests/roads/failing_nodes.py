@@ -122,6 +122,39 @@ async def node_out_of_service(t: Traveller) -> None:
     await t.moment("gone", pod="new", done="1-17 b1-b13", waits=GONE)
 
 
+@_on_cluster(
+    "node-deleted", "A node dies and its Node object is deleted: six minutes all the same", stuck=("10",)
+)
+async def node_deleted(t: Traveller) -> None:
+    """The pod's object is garbage-collected about a minute later, whether it was asked to go or not; the volume is detached by
+    force after the six minutes that a dead node has, too, and attached where the new pod is."""
+    cluster = t.place.cluster
+    node = await asyncio.to_thread(cluster.add_node)
+    try:
+        await t.until("the node takes pods", lambda s: _takes_pods(s, node.name))
+        old = t.pod("old", ("data",), script=WRITING, node=node.name)
+        await t.apply(claim("data", WAITING), old)
+        volume = await t.moment("in use", pod="old", done="1-15 16b-17", unknown="16a", waits=IN_USE)
+        for kind in ("kubelet", "driver", "containerd"):
+            await t.part("kill", node.part(kind))
+        await asyncio.to_thread(cluster.kubectl(), "delete", "node", node.name)
+        await t.apply(t.pod("new", ("data",), script=WRITING, node=t.nodes[0]))
+        refused = ("10", f"node {node.name}")
+        await t.moment("refused", pod="new", done="1-9", either="15", moving="10", waits=refused)
+        ended = await t.until("its object is gone", lambda s: _ended_at(s, volume, "old"), NOTICED_WITHIN_S)
+        await t.moment("six minutes", pod="new", done="1-9 15", moving="10", waits=refused)
+        attached = await t.until(
+            "attached to the new node", lambda s: _attached_at(s, volume, t.nodes[0]), FORCED_WITHIN_S
+        )
+        assert attached - ended > FORCED_AFTER_NS - 15 * SECOND, "detached sooner than by force"
+        await t.moment("moved", pod="new", done="1-17", waits=IN_USE)
+        await t.moment("left behind", pod="old", done="1-15 16b-17 b1 b4 b7-b9", unknown="16a", na="b10-b13")
+    finally:
+        await asyncio.to_thread(cluster.remove_node, node)
+    await t.delete("pod/new", "persistentvolumeclaim/data")
+    await t.moment("gone", pod="new", done="1-17 b1-b13", waits=GONE)
+
+
 def _ready(state: State, node_name: str) -> bool | None:
     """What the node's condition Ready says; False where its kubelet has fallen silent."""
     node = index.by_name(state, Node, node_name)
@@ -149,4 +182,4 @@ def _attached_at(state: State, volume: Volume, node: str) -> int | None:
     return next((parse_rfc3339(va.metadata.creation_timestamp) for va in found), None)
 
 
-FAILING_NODES: tuple[Road, ...] = (node_not_ready, kubelet_died, node_out_of_service)
+FAILING_NODES: tuple[Road, ...] = (node_not_ready, kubelet_died, node_out_of_service, node_deleted)

@@ -3,8 +3,8 @@ an impatient attacher. The volume comes good by itself, the error says what is m
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,6 @@ NOT_FINAL = {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.RESO
 
 _MEMORY = (("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current"))
 """The limit and what is used, in a cgroup of version 1, and of version 2."""
-
-Gone = Callable[[FusePods, Kubectl, Node], AbstractContextManager[None]]
-"""How a node whose kubelet is dead is gone for as long as the context lasts; its kubelet runs again after it."""
 
 pytestmark = [pytest.mark.timeout(400, func_only=True), pytest.mark.usefixtures("no_daemon_left")]
 
@@ -70,46 +67,22 @@ async def test_a_daemon_killed_for_its_memory_serves_again(
     assert daemons.restarts(kubectl.get("pod/user")) == 0
 
 
-@contextmanager
-def _out_of_service(fuse: FusePods, kubectl: Kubectl, node: Node) -> Iterator[None]:
-    """Whoever knows that the machine is off says so by a taint, and ends the pod by force."""
-    taint = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
-    kubectl.wait("condition=Ready=Unknown", f"node/{node.name}", timeout_s=NOTICED_WITHIN_S)
-    kubectl("taint", "node", node.name, taint)
-    try:
-        kubectl("delete", "pod/old", "--force", "--grace-period=0")
-        yield
-    finally:
-        fuse.cluster.restart(node.part("kubelet"))
-        kubectl("taint", "node", node.name, f"{taint}-")
-
-
-@contextmanager
-def _deleted(fuse: FusePods, kubectl: Kubectl, node: Node) -> Iterator[None]:
-    """The Node object is deleted, as an autoscaler does: the garbage collector of pods takes what was there, a minute later."""
-    kubectl("delete", "node", node.name)
-    try:
-        kubectl.wait("delete", "pod/old", timeout_s=NOTICED_WITHIN_S)
-        yield
-    finally:
-        fuse.cluster.restart(node.part("kubelet"))
-        fuse.join(node)
-
-
-@pytest.mark.parametrize("gone", [_out_of_service, _deleted], ids=["out-of-service", "deleted"])
 def test_the_volume_of_a_node_that_is_gone_moves(
-    fuse: FusePods, cluster: Cluster, kubectl: Kubectl, image: objects.Image, gone: Gone
+    fuse: FusePods, cluster: Cluster, kubectl: Kubectl, image: objects.Image
 ) -> None:
-    """Its kubelet dead, its node tainted out-of-service or deleted: the FUSE pod there, which nobody can end, is taken away by
-    force, the volume is attached to another node, its bytes are read there, and it is deleted; the node back, nothing is left
-    on it."""
+    """Its kubelet dead, its node tainted out-of-service: the FUSE pod there, which nobody can end, is taken away by force, the
+    volume is attached to another node, its bytes are read there, and it is deleted; the node back, nothing is left on it."""
     node = _not_the_controllers(fuse)
     other = next(one for one in cluster.nodes if one != node)
     kubectl.apply(objects.claim("data", STORAGE_CLASS), daemons.user("old", image, "data", node=node.name))
     kubectl.wait("condition=Ready", "pod/old", timeout_s=WITHIN_S)
     pod = daemons.pod_of(fuse, kubectl, "data")
     cluster.kill(node.part("kubelet"))
-    with gone(fuse, kubectl, node):
+    kubectl.wait("condition=Ready=Unknown", f"node/{node.name}", timeout_s=NOTICED_WITHIN_S)
+    taint = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+    kubectl("taint", "node", node.name, taint)
+    try:
+        kubectl("delete", "pod/old", "--force", "--grace-period=0")
         kubectl.apply(daemons.user("new", image, "data", node=other.name))
         kubectl.wait("condition=Ready", "pod/new", timeout_s=NOTICED_WITHIN_S)
         assert kubectl("exec", "new", "--", "cat", "/data/old").strip() == "old"
@@ -118,6 +91,9 @@ def test_the_volume_of_a_node_that_is_gone_moves(
         assert moved["metadata"]["uid"] != pod["metadata"]["uid"]
         kubectl("delete", "pod/new", "persistentvolumeclaim/data")
         daemons.eventually(lambda: not _bytes(fuse), lambda: f"the node that is gone holds {_bytes(fuse)}")
+    finally:
+        cluster.restart(node.part("kubelet"))
+        kubectl("taint", "node", node.name, f"{taint}-")
     kubectl.wait("condition=Ready", f"node/{node.name}")
     daemons.eventually(
         lambda: not daemons.processes(pod, f"--volume-id={status.place_of(pod)[0]}"),

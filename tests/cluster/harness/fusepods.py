@@ -67,23 +67,18 @@ class FusePods:
         self.image = name
         self.state.mkdir(exist_ok=True)
         kubectl = self.cluster.kubectl()
+        for node in self.cluster.nodes:
+            kubectl("label", "node", node.name, f"{LABEL}=", "--overwrite")
         objects = self._objects()
         for namespace in (None, FUSE_NAMESPACE, NAMESPACE):
             chosen = [item for item in objects if item["metadata"].get("namespace") == namespace]
             kubectl.within(namespace or "default").apply(*chosen)
-        self.join(*self.cluster.nodes)
-        self.kubectl.wait("condition=Available", "deployment/controller")
-
-    def join(self, *nodes: Node) -> None:
-        """Have nodes run the driver, and wait until they do."""
-        kubectl = self.cluster.kubectl()
-        for node in nodes:
-            kubectl("label", "node", node.name, f"{LABEL}=", "--overwrite")
-        for node in nodes:
+        for node in self.cluster.nodes:
             kubectl.wait(
                 f'jsonpath={{.spec.drivers[?(@.name=="{DRIVER_NAME}")].name}}={DRIVER_NAME}',
                 f"csinode/{node.name}",
             )
+        self.kubectl.wait("condition=Available", "deployment/controller")
 
     def set_image(self, image: str) -> None:
         """Have the driver make its FUSE pods of another image from now on."""

@@ -16,7 +16,7 @@ _BRIDGES = "csitrace"
 _ADDRESSES = "198.18"
 """Reserved for benchmarks between networks (RFC 2544): no network that this machine may be in uses it."""
 
-_PODS_PER_NODE = 60
+_PODS_PER_NODE = 50
 _INTERFACES = Path("/sys/class/net")
 
 
@@ -40,7 +40,7 @@ class Network:
         """The CNI configuration of a node, by its number. ``state``: where the addresses given out are kept."""
         first = 2 + (node - 1) * _PODS_PER_NODE
         if first + _PODS_PER_NODE > 255:
-            raise ClusterError(f"no addresses for the pods of node {node}: there is room for four nodes")
+            raise ClusterError(f"no addresses for the pods of node {node}: there is room for five nodes")
         subnet = f"{_ADDRESSES}.{self.number}"
         addresses = {
             "subnet": f"{subnet}.0/24",

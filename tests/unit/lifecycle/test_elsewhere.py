@@ -18,6 +18,7 @@ from tests.story import (
     claim,
     happened,
     meta,
+    node,
     pod,
     pv,
     straight_road,
@@ -78,6 +79,18 @@ def test_a_dead_node_keeps_the_volume_for_six_minutes_more() -> None:
     assert "six minutes" in word.sentence
     gone_at = story.at
     assert f"by force at {format_rfc3339(gone_at + FORCE_DETACH_NS)[11:19]}Z" in word.sentence
+
+
+def test_a_node_that_is_deleted_keeps_the_volume_as_a_dead_one_does() -> None:
+    """Without its Node object the pod is garbage-collected soon; from then on the node has its six minutes, as if it were there
+    (Kubernetes 1.34: what it was last said to use is remembered)."""
+    story = wanted_elsewhere(leaving=False).remove(node())
+    word = story.verdict()
+    assert (word.step_id, word.holder) == ("10", f"node {NODE}")
+    assert f"node {NODE} is gone: pod web-0 keeps it until it is garbage-collected" in word.sentence
+    word = story.remove(pod(NODE, "running", "Running", started=True)).verdict()
+    assert (word.step_id, word.holder) == ("10", f"node {NODE}")
+    assert f"by force at {format_rfc3339(story.at + FORCE_DETACH_NS)[11:19]}Z" in word.sentence
 
 
 def test_a_node_out_of_service_is_not_waited_for() -> None:
