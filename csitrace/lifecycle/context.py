@@ -239,6 +239,13 @@ class Context:
         conditions = self.pod.status.conditions if self.pod is not None else ()
         return next((condition for condition in conditions if condition.type == condition_type), None)
 
+    @property
+    def was_collected(self) -> bool:
+        """Whether the pod garbage collector took the pod because its node has no Node object (its condition `DisruptionTarget`,
+        since Kubernetes 1.26): nobody on that node had a say in it."""
+        told = self.condition("DisruptionTarget")
+        return told is not None and told.reason == "DeletionByPodGC"
+
     def mount(self, role: str) -> MountFact | None:
         """The staging mount on the pod's node, or this pod's publish mount."""
         for fact in self.volume.mounts:

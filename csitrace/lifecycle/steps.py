@@ -101,8 +101,28 @@ def _stage_doubt(ctx: Context) -> str:
     return f"{silence}; the driver may have nothing to stage" if ctx.stages_nothing is None else ""
 
 
+def _collected(ctx: Context) -> str:
+    """That the pod's object, and then the attachment, are gone tells nothing of what was done on a node that is not there."""
+    return "the pod was garbage-collected, since its node is gone" if ctx.was_collected else ""
+
+
+def _collected_unseen(ctx: Context) -> str:
+    collected, silent = _collected(ctx), ctx.kernel_silence
+    return f"{collected}, and {silent}" if collected and silent else ""
+
+
+def _unstage_doubt(ctx: Context) -> str:
+    return _collected_unseen(ctx) or _stage_doubt(ctx)
+
+
+def _let_go_doubt(ctx: Context) -> str:
+    return _collected(ctx) or _attach_doubt(ctx)
+
+
 def _unpublish_doubt(ctx: Context) -> str:
     """A pod's object can be deleted by force while its node is silent: then nobody there has unmounted anything."""
+    if reason := _collected_unseen(ctx):
+        return reason
     silent = ctx.kernel_silence
     ready = (
         next((c for c in ctx.node.status.conditions if c.type == "Ready"), None)
@@ -258,7 +278,7 @@ BACKWARD: tuple[Step, ...] = (
     Step("b1", BACK, "pod asked to go", _USER, {K: back.pod_leaving}, (_POD,), "the pod to be deleted or to end"),
     Step(
         "b2", BACK, "containers stopped", _KUBELET, {K: back.containers_stopped}, (_POD,),
-        "the containers to stop", proved_by=("b3", "b4"),
+        "the containers to stop", proved_by=("b3", "b4"), doubt=_collected,
     ),
     Step(
         "b3", BACK, "NodeUnpublishVolume", f"{_KUBELET} → driver",
@@ -272,12 +292,12 @@ BACKWARD: tuple[Step, ...] = (
     Step(
         "b5", BACK, "NodeUnstageVolume", f"{_KUBELET} → driver",
         {D: call_answered("NodeUnstageVolume", "NodeStageVolume"), N: back.staging_unmounted},
-        (), "the staging mount to be taken away", (N, D), _no_unstage, ("b7", "b9"), _stage_doubt,
+        (), "the staging mount to be taken away", (N, D), _no_unstage, ("b7", "b9"), _unstage_doubt,
     ),
     Step(
         "b6", BACK, "kubelet lets go", _KUBELET, {K: back.kubelet_let_go}, (_NODE,),
         "the node's status to drop the volume", not_applicable=_no_detach, proved_by=("b7", "b9"),
-        doubt=_attach_doubt,
+        doubt=_let_go_doubt,
     ),
     Step(
         "b7", BACK, "detach asked", _AD, {K: back.detach_asked}, (_VA,),

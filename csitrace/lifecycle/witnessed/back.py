@@ -32,9 +32,11 @@ def pod_leaving(ctx: Context) -> Testimony | None:
 def containers_stopped(ctx: Context) -> Testimony | None:
     if ctx.use is None:
         return None
+    running = [status.name for status in containers_of(ctx) if status.state.running is not None]
+    if running and ctx.was_collected:
+        return Testimony(StepStatus.UNKNOWN, "garbage-collected with its node, on which containers ran")
     if (gone := _pod_gone(ctx)) is not None:
         return gone
-    running = [status.name for status in containers_of(ctx) if status.state.running is not None]
     if running:
         return pending(f"still running: {', '.join(running)}", ctx.use.seq)
     return claims("no container runs", ctx.use.seq, _ended(ctx))

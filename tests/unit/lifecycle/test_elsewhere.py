@@ -159,6 +159,25 @@ def test_a_pod_deleted_by_force_proves_no_unmounting() -> None:
     assert _unpublished(story) is StepStatus.UNKNOWN
 
 
-def _unpublished(story: Story) -> StepStatus:
+def test_a_pod_collected_with_its_node_proves_nothing_of_what_is_there() -> None:
+    """Its object and then its attachment are gone: whether containers stopped, and who let go of what, nobody has seen; what the
+    node's kernel tells is known all the same."""
+    running = pod(NODE, "running", "Running", started=True)
+    told = Condition(type="DisruptionTarget", status="True", reason="DeletionByPodGC")
+    collected = replace(running, status=replace(running.status, phase="Failed", conditions=(told,)))
+    story = dict(straight_road())["17"].remove(node()).put(collected).remove(collected)
+    story.remove(attachment(attached=True, finalizer=True))
+    assert _statuses(story, "b2", "b6") == [StepStatus.UNKNOWN] * 2
+    assert _unpublished(story) is StepStatus.MOVING
+    story.tell(SourceDown(witness=Witness.KERNEL, scope=NODE, reason="unplugged"))
+    assert _statuses(story, "b2", "b3", "b5", "b6") == [StepStatus.UNKNOWN] * 4
+    assert _statuses(story, "b1", "b4", "b7", "b8", "b9") == [StepStatus.DONE] * 5
+
+
+def _statuses(story: Story, *steps: str) -> list[StepStatus]:
     volume = story.volume
-    return next(view.status for view in way_back(story.state, volume, volume.uses[0]) if view.step_id == "b3")
+    return [view.status for view in way_back(story.state, volume, volume.uses[0]) if view.step_id in steps]
+
+
+def _unpublished(story: Story) -> StepStatus:
+    return _statuses(story, "b3")[0]
