@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from csitrace.lifecycle import index
 from csitrace.lifecycle.assemble import assemble
+from csitrace.lifecycle.delays import with_delay
 from csitrace.lifecycle.fuse_fold import fold_fuse, fuse_mounted, fuse_unmounted
 from csitrace.lifecycle.left_out import reason_of
 from csitrace.lifecycle.machine import check_call
@@ -119,6 +120,8 @@ def _object_stored(
     old = state.objects.get((obj.kind, obj.uid))
     keys = index.volume_keys(state, old.object) if old is not None else set()
     state = index.store(state, obj, event.seq, event.occurred_at)
+    if isinstance(body, ObjectModified) and old is not None:
+        state = with_delay(state, event, old, obj)
     return state, keys | index.volume_keys(state, obj) | _environment_keys(
         state, old.object if old else None, obj
     )

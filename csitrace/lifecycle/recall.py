@@ -34,7 +34,8 @@ def _gap(state: State, event: TraceEvent, body: RecordingGap) -> Folded:
 
 def _source(state: State, event: TraceEvent, body: SourceRecalled) -> Folded:
     source = SourceState(
-        body.witness, body.scope, body.up, body.since, body.last_at, body.reason, body.denied, body.detail, body.listed, body.gaps
+        body.witness, body.scope, body.up, body.since, body.last_at, body.reason, body.denied, body.detail, body.listed,
+        body.gaps, body.delay_ns, body.delay_at,
     )  # fmt: skip
     state = replace(state, sources=state.sources.set((body.witness, body.scope), source))
     driver, at, _ = body.scope.partition("@")

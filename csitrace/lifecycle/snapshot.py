@@ -182,7 +182,7 @@ def _source(state: State, source: SourceState) -> Told:
     body = SourceRecalled(
         witness=source.witness, scope=source.scope, up=source.up, since=source.since, last_at=source.last_at,
         reason=source.reason, denied=source.denied, detail=source.detail, listed=source.listed, gaps=source.gaps,
-        controls=controls,
+        controls=controls, delay_ns=source.delay_ns, delay_at=source.delay_at,
     )  # fmt: skip
     return body, source.since, Stamp.INFERRED
 

@@ -231,7 +231,10 @@ class FuseState(msgspec.Struct, frozen=True):
 
 
 class SourceState(msgspec.Struct, frozen=True):
-    """How one source is heard on one scope. `since`: since when up or down; `last_at`: last fact; `listed`: absence counts."""
+    """How one source is heard on one scope. `since`: since when up or down; `last_at`: last fact; `listed`: absence counts.
+
+    `delay_ns`: how late its facts were at `delay_at`, by others' clocks; 0 where nothing tells (see `delays`).
+    """
 
     witness: Witness
     scope: str
@@ -243,6 +246,8 @@ class SourceState(msgspec.Struct, frozen=True):
     detail: str = ""
     listed: bool = False
     gaps: int = 0
+    delay_ns: int = 0
+    delay_at: int = 0
 
 
 class Anomaly(msgspec.Struct, frozen=True):

@@ -132,3 +132,4 @@ class WitnessView:
     last_at: int | None
     problems: tuple[str, ...] = ()  # "VolumeAttachment: may not list …"
     silent: tuple[tuple[str, int], ...] = ()  # (scope, when it was last heard), the longest silent first
+    delay_ns: int = 0  # how late what it tells is, where that is worth a word

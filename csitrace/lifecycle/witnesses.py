@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from csitrace.lifecycle.delays import delay_of
 from csitrace.lifecycle.ladder import ladder
 from csitrace.lifecycle.state import State, StepStatus, Use, Volume
 from csitrace.lifecycle.steps import PHASE_STEPS
@@ -44,6 +45,7 @@ def witness_views(state: State) -> tuple[WitnessView, ...]:
                 max((source.last_at for source in sources), default=None),
                 tuple(problems),
                 tuple((scope, at) for at, scope in silent),
+                max((delay_of(source) for source in sources), default=0),
             )
         )
     return tuple(views)

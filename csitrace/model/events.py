@@ -264,7 +264,8 @@ class VolumeRecalled(_Body, frozen=True, kw_only=True):
 
 class SourceRecalled(_Body, frozen=True, kw_only=True):
     """How a source was heard, likewise. `since`: up or down; `last_at`: its last fact; `listed`: absence means absence; `gaps`:
-    how often continuity was lost; `controls`: a driver's feed that has told calls of the Controller service."""
+    how often continuity was lost; `controls`: a driver's feed that has told calls of the Controller service; `delay_ns`: how late
+    its facts were at `delay_at`."""
 
     witness: Witness
     scope: str
@@ -277,6 +278,8 @@ class SourceRecalled(_Body, frozen=True, kw_only=True):
     listed: bool = False
     gaps: int = 0
     controls: bool = False
+    delay_ns: int = 0
+    delay_at: int = 0
 
 
 class AnomalyRecalled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

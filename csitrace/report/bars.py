@@ -46,6 +46,16 @@ def bounds(place: int) -> str:
     return f"{edge(EDGES[place - 1])}-{edge(EDGES[place])}"
 
 
+def extent(first: int, past: int) -> str:
+    """What the buckets from `first` to before `past` cover together: `0 to 20ms`; "" for none."""
+    if first == past:
+        return ""
+    least = edge(EDGES[first - 1]) if first else "0"
+    return (
+        f"{least} to {edge(EDGES[past - 1])}" if past <= len(EDGES) else f"{least} to over {edge(EDGES[-1])}"
+    )
+
+
 def edge(duration_ns: int) -> str:
     """An edge of a bucket, which is a whole number of its unit."""
     ms = duration_ns // MILLISECOND

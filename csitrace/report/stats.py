@@ -9,7 +9,7 @@ import msgspec
 from csitrace.lifecycle.samples import SPAN, Doubt, Gathered
 from csitrace.lifecycle.statistics import EDGES, GroupKey, Summary
 from csitrace.model.times import MILLISECOND, format_duration, format_rfc3339
-from csitrace.report.bars import bars, common_range, edge, line
+from csitrace.report.bars import bars, common_range, extent, line
 from csitrace.report.lines import one_line
 
 WIDTH = 80
@@ -85,8 +85,7 @@ _NUMBERS = f"{'N':>6} {'P50':>6} {'P95':>6} {'MAX':>6} {'RETRY':>6} {'NOT OK':>6
 def _narrow(report: StatsReport, rows: Sequence[Summary]) -> list[str]:
     room = WIDTH - NAME_WIDTH - 1 - len(_NUMBERS) - 2
     first, past, merged = common_range([row.buckets for row in report.rows], room)
-    span = "" if not past else f"{edge(EDGES[first - 1])}+" if first else f"<{edge(EDGES[0])}+"
-    lines = [f"{'SPAN, STEP':<{NAME_WIDTH}} {_NUMBERS}  {span}".rstrip()]
+    lines = [f"{'SPAN, STEP':<{NAME_WIDTH}} {_NUMBERS}  {extent(first, past)}".rstrip()]
     for row in rows:
         name = clipped(row.key.title, NAME_WIDTH, ascii_only=report.ascii_only)
         cells = line(row.buckets, first, past, merged, ascii_only=report.ascii_only)

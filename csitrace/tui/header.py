@@ -113,6 +113,9 @@ def witness_line(view: WitnessView, now: int) -> Line:
         return line((f"{name} – not asked", Tone.DIM))
     silent = 0 if view.last_at is None else now - view.last_at
     age = f" {seconds_text(silent)} ago" if silent >= _QUIET_NS else ""
+    if view.delay_ns:
+        late = f"{seconds_text(view.delay_ns)} behind, or clocks differ"
+        return line(f"{name} ", (f"▲ {view.up}/{view.total} {late}", Tone.UNKNOWN))
     if view.up == view.total:
         count = "" if view.witness is Witness.KUBERNETES else f" {view.up}/{view.total}"
         return line(f"{name} ", ("●", Tone.GOOD), f"{count}{age}")
