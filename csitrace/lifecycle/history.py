@@ -18,7 +18,7 @@ from csitrace.lifecycle.verdict import standing
 from csitrace.model.events import Marked, TraceEvent
 
 KEYFRAME_EVERY = 256
-KEYFRAMES_KEPT = 128
+KEYFRAMES_KEPT = 512
 EVENTS_KEPT = 200_000
 
 _STATES_NEAR = 24
