@@ -29,13 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--at",
         default="",
         metavar="MOMENT",
-        help="on the screen, begin there and hold: 14:02:11 (UTC), +1m30s from the beginning, -30s from the end, or a mark's name",
+        help="on the screen, begin and hold there: 14:02:11 (UTC), +1m30s from the beginning, -30s from the end, a mark's name",
     )
     parser.add_argument(
         "--speed",
         default="",
         metavar="X",
-        help="on the screen, play so many times as fast, 0.1 to 1000 (default: 1); with --at: from there on",
+        help="on the screen, play so many times as fast, 0.1 to 1000 (default: 1); with --at: from there",
     )
     parser.add_argument("--print", action="store_true", help="print the changes as lines")
     add_filter_flag(parser)
