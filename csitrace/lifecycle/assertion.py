@@ -191,20 +191,22 @@ class _Lived:
         span = self.span
         where = f" on {span.node_name}" if span.node_name else ""
         tries = f", {span.attempts} tries" if span.attempts > 1 else ""
-        still = ", still open" if span.ended_at is None else ""
+        end = ", still open" if span.ended_at is None else "" if span.outcome == "ok" else f", {span.outcome}"
         took = format_duration(self.lasted)
-        return f"{self.life.name}: {span.name}{where} took {took}{tries}{still} [{self.seq}]"
+        return f"{self.life.name}: {span.name}{where} took {took}{tries}{end} [{self.seq}]"
 
 
 def _count(
     found: Sequence[_Lived], recording: Chronicle, compare: Callable[[float, float], bool], wanted: float
 ) -> list[str]:
-    done = [lived for lived in found if lived.span.ended_at is not None]
+    done = [lived for lived in found if lived.span.outcome == "ok"]
     if compare(len(done), wanted):
         return []
     seq = max((lived.seq for lived in found), default=recording.events)
-    open_ = f", {len(found) - len(done)} still open" if len(found) > len(done) else ""
-    return [f"there are {len(done)}{open_} [{seq}]"]
+    still = sum(lived.span.ended_at is None for lived in found)
+    vain = len(found) - len(done) - still
+    more = "".join(f", {many} {what}" for many, what in ((vain, "in vain"), (still, "still open")) if many)
+    return [f"there are {len(done)}{more} [{seq}]"]
 
 
 def _compared(

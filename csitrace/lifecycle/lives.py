@@ -10,7 +10,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from csitrace.lifecycle.fold import fold
 from csitrace.lifecycle.ladder import expansion, ladder, way_back
-from csitrace.lifecycle.spans import called, shown
+from csitrace.lifecycle.spans import called, over, shown
 from csitrace.lifecycle.state import Call, Mark, State, Use, Volume
 from csitrace.lifecycle.views import SpanView, StepView
 from csitrace.model.events import RecordingGap, TraceEvent
@@ -49,10 +49,10 @@ class Past(Generic[ReaderT]):
         told = set()
         for span, tries in called(self.calls):
             told.add(span.name)
-            yield span, tries, ()
+            yield over(span, self.volume), tries, ()
         for span, marks in self._shown.values():
             if span.name not in told:
-                yield span, (), marks
+                yield over(span, self.volume), (), marks
 
     def hear(self, calls: tuple[Call, ...]) -> None:
         """Calls as they are told now: each takes the place of what was told of it before."""

@@ -181,7 +181,10 @@ def _called_sample(
     subject: Subject, span: SpanView, tries: tuple[Call, ...], node_names: _NodeNames, now: int
 ) -> Sample:
     on_node = tries[0].method == "NodeExpandVolume"
-    took = max(0, span.ended_at - span.started_at) if span.ended_at is not None else None
+    lasted = max(0, (now if span.ended_at is None else span.ended_at) - span.started_at)
+    took = (
+        lasted if span.outcome == "ok" else None
+    )  # how long it was tried in vain is no measure of how long it takes
     errors = ("abandoned" if call.abandoned else code_name(call.code or 0) for call in tries)
     return Sample(
         SPAN,
@@ -194,7 +197,7 @@ def _called_sample(
         span.attempts,
         tuple(error for error in errors if error != "OK"),
         Doubt.BEGAN_EARLIER if tries[0].attempt > 1 else Doubt.NONE,
-        0 if took is not None else max(0, now - span.started_at),
+        0 if took is not None else lasted,
     )
 
 
@@ -212,12 +215,13 @@ def _subject(volume: Volume) -> Subject:
 
 
 def _shown_sample(subject: Subject, span: SpanView, marks: tuple[Mark, ...], now: int) -> Sample:
-    took = span.ended_at - span.started_at if span.ended_at is not None else None
+    lasted = max(0, (now if span.ended_at is None else span.ended_at) - span.started_at)
+    took = lasted if span.outcome == "ok" else None
     if any(mark.at is None for mark in marks):
         doubt = Doubt.BEGAN_EARLIER
     else:
         doubt = Doubt.WHOLE_SECONDS if any(_is_rough(mark.stamp) for mark in marks) else Doubt.NONE
-    outcome, age = (UNFINISHED, max(0, now - span.started_at)) if took is None else ("ok", 0)
+    outcome, age = span.outcome or UNFINISHED, 0 if took is not None else lasted
     return Sample(
         SPAN, span.name, subject, span.node_name, span.started_at, took, outcome, doubt=doubt, age_ns=age
     )

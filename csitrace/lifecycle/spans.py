@@ -12,6 +12,9 @@ from csitrace.model.rpc import RPC_BY_METHOD, code_name
 _CLAIMED = (("provision", "5", "7"), ("attach", "11", "14"))
 """Spans that Kubernetes' own objects bound: from the mark of one step to the mark of another."""
 
+_UNDOES = {"delete": "provision", "detach": "attach", "unstage": "stage", "unpublish": "publish"}
+"""Spans after which what the other one tries is over, whether it ever succeeded or not."""
+
 _OBSERVED_BY_KERNEL = (("stage", "15", "16a"), ("publish", "16a", "16b"))
 
 
@@ -21,10 +24,11 @@ def spans(volume: Volume) -> tuple[SpanView, ...]:
     found = [span for span, _ in called(volume.calls)]
     told = {span.name for span in found}
     found += [span for span, _ in shown(volume) if span.name not in told]
-    return tuple(sorted((_over(span, volume) for span in found), key=lambda span: span.started_at))
+    return tuple(sorted((over(span, volume) for span in found), key=lambda span: span.started_at))
 
 
-def _over(span: SpanView, volume: Volume) -> SpanView:
+def over(span: SpanView, volume: Volume) -> SpanView:
+    """The span, which is over at the latest when its volume is."""
     if span.ended_at is not None or volume.gone_at is None:
         return span
     return replace(span, ended_at=max(volume.gone_at, span.started_at), outcome=span.outcome or "abandoned")
@@ -41,7 +45,7 @@ def hangs(connections: Iterable[FuseState], now: int) -> tuple[SpanView, ...]:
 
 def called(calls: Iterable[Call]) -> Iterator[tuple[SpanView, tuple[Call, ...]]]:
     """The spans that a volume's calls, oldest first, make; each with the calls it covers, of which the driver may have counted
-    more than were heard."""
+    more than were heard. What was never done is over when it is undone: then its outcome is the last error."""
     open_spans: dict[tuple[str, str, str], tuple[SpanView, tuple[Call, ...]]] = {}
     for call in calls:
         rpc = RPC_BY_METHOD.get(call.method)
@@ -62,6 +66,10 @@ def called(calls: Iterable[Call]) -> Iterator[tuple[SpanView, tuple[Call, ...]]]
         )
         if call.code == 0:
             yield replace(span, ended_at=call.finished_at, outcome="ok"), tries
+            undone = open_spans.pop((_UNDOES.get(rpc.span, ""), place, call.target_path), None)
+            if undone is not None:
+                vain, its_tries = undone
+                yield replace(vain, ended_at=call.finished_at, outcome=vain.outcome or "abandoned"), its_tries
             continue
         outcome = "abandoned" if call.abandoned else "" if call.code is None else code_name(call.code)
         open_spans[identity] = replace(span, outcome=outcome), tries

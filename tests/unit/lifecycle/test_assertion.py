@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from csitrace.errors import FilterError
 from csitrace.lifecycle.assertion import parse_assertion
 from csitrace.lifecycle.chronicle import chronicle
+from csitrace.lifecycle.samples import gather
+from csitrace.model.times import SECOND
 from tests.story import HANDLE, NODE, Story, straight_road, way_back_road
 
 WHOLE = way_back_road(straight_road()[-1][1])
@@ -82,6 +84,25 @@ def test_an_open_span_counts_as_long_as_it_lasts() -> None:
     story.call("ControllerPublishVolume", at=60, volume_id="other")
     (line,) = parse_assertion("max(attach, claim:data) < 10s").check(chronicle(story.events))
     assert "still open" in line
+
+
+def test_what_was_tried_in_vain_is_over_when_it_is_undone() -> None:
+    """The pod goes before its volume could be attached: the attach is over with the detach, not with the recording; it is no
+    success, and its length measures nothing."""
+    story = dict(straight_road())["12"]
+    for _ in range(3):
+        story.rpc("ControllerPublishVolume", 13, "no such pool", node_id=NODE)
+    story.at += 20 * SECOND
+    story.rpc("ControllerUnpublishVolume", node_id=NODE)
+    story.call("ControllerPublishVolume", at=600, volume_id="other")
+    told = chronicle(story.events)
+    (line,) = parse_assertion("max(attach, claim:data) < 10s").check(told)
+    assert "took 20s, 3 tries, INTERNAL" in line
+    assert (
+        parse_assertion("count(attach, claim:data) = 1").check(told)[0].startswith("there are 0, 1 in vain")
+    )
+    (sample,) = [s for s in gather(story.events).samples if s.name == "attach" and s.attempts == 3]
+    assert (sample.took_ns, sample.outcome) == (None, "INTERNAL")
 
 
 def test_a_refusal_that_was_overcome_is_a_finding_ever_and_none_at_the_end() -> None:
