@@ -63,13 +63,16 @@ class Road:
         views = {step_id: self.view(step_id) for step_id in self._steps}
         if self.current is not None:
             views[self.current.step_id] = self.current
-        latest: int | None = None
+        latest: StepView | None = None
         for step_id in self.order:
             view = views[step_id]
-            if view.status is StepStatus.DONE and view.at is not None:
-                if latest is not None:
-                    views[step_id] = replace(view, took_ns=max(0, view.at - latest))
-                latest = max(latest or view.at, view.at)
+            if view.status is not StepStatus.DONE or view.at is None:
+                continue
+            if latest is not None and latest.at is not None:
+                rough = view.stamp.is_rough or latest.stamp.is_rough
+                views[step_id] = replace(view, took_ns=max(0, view.at - latest.at), took_rough=rough)
+            if latest is None or latest.at is None or view.at >= latest.at:
+                latest = view
         return tuple(views.values())
 
     def _proved(self, step: Step, view: StepView) -> StepView:

@@ -66,7 +66,7 @@ def volume_row(state: State, volume: Volume, now: int) -> VolumeRow:
         node_names=tuple(dict.fromkeys(use.node_name for use in living if use.node_name)),
         pods=tuple(use.pod.name for use in living),
         severity=word.severity,
-        finding=word.sentence if word.severity >= Severity.UNKNOWN else "",
+        finding=word.sentence if word.severity >= Severity.UNKNOWN or word.refused else "",
         verdict=word,
         ops_per_second=rates.ops_per_second if rates is not None else None,
         p99_ns=rates.p99_ns if rates is not None else None,

@@ -12,7 +12,7 @@ from csitrace.lifecycle.lives import Lives, roads
 from csitrace.lifecycle.state import Call, Mark, State, StepStatus, Volume
 from csitrace.lifecycle.steps import STEP_BY_ID
 from csitrace.lifecycle.views import SpanView, StepView
-from csitrace.model.events import ObjectAdded, ObjectListed, ObjectModified, Stamp, TraceEvent
+from csitrace.model.events import ObjectAdded, ObjectListed, ObjectModified, TraceEvent
 from csitrace.model.kubernetes import CSINode
 from csitrace.model.rpc import code_name
 
@@ -220,7 +220,7 @@ def _shown_sample(subject: Subject, span: SpanView, marks: tuple[Mark, ...], now
     if any(mark.at is None for mark in marks):
         doubt = Doubt.BEGAN_EARLIER
     else:
-        doubt = Doubt.WHOLE_SECONDS if any(_is_rough(mark.stamp) for mark in marks) else Doubt.NONE
+        doubt = Doubt.WHOLE_SECONDS if any(mark.stamp.is_rough for mark in marks) else Doubt.NONE
     outcome, age = span.outcome or UNFINISHED, 0 if took is not None else lasted
     return Sample(
         SPAN, span.name, subject, span.node_name, span.started_at, took, outcome, doubt=doubt, age_ns=age
@@ -233,16 +233,11 @@ def _step_sample(
     earlier = [other for other in views if other is not view and other.at == at - took_ns]
     if not earlier:
         doubt = Doubt.OUT_OF_ORDER
-    elif _is_rough(view.stamp) or all(_is_rough(other.stamp) for other in earlier):
+    elif view.stamp.is_rough or all(other.stamp.is_rough for other in earlier):
         doubt = Doubt.WHOLE_SECONDS
     else:
         doubt = Doubt.NONE
     return Sample(STEP, view.step_id, subject, node, at - took_ns, took_ns, doubt=doubt)
-
-
-def _is_rough(stamp: Stamp) -> bool:
-    """The server's fields tell whole seconds; what was concluded has no time of its own."""
-    return stamp in (Stamp.SERVER, Stamp.INFERRED)
 
 
 def measured(samples: Iterable[Sample], *, rough: bool = False) -> list[int]:

@@ -41,11 +41,14 @@ class Step:
     doubt: Callable[[Context], str] = lambda ctx: ""
 
 
+_OF_ITS_OWN = "the PV was not provisioned for the claim"
+
+
 def _no_scheduling_of_binding(ctx: Context) -> str:
     if ctx.is_inline:
         return "inline volume: nothing to bind"
     if not ctx.is_provisioned:
-        return "the PV existed before the claim"
+        return _OF_ITS_OWN
     if schedule.was_chosen_for_another(ctx):
         return "the claim was bound for a pod before"
     return "class binds immediately" if ctx.binding_mode == IMMEDIATE else ""
@@ -60,7 +63,7 @@ def _binding_doubt(ctx: Context) -> str:
 def _no_provisioning(ctx: Context) -> str:
     if ctx.is_inline:
         return "inline volume: nothing is provisioned"
-    return "" if ctx.is_provisioned else "the PV existed before the claim"
+    return "" if ctx.is_provisioned else _OF_ITS_OWN
 
 
 def _no_claim(ctx: Context) -> str:

@@ -155,6 +155,7 @@ def verdict_of(state: State, volume: Volume, where: Standing, now: int) -> Verdi
         since,
         _evidence(road, step) + held.evidence + _anomalies(state, volume),
         held.command or _command(ctx, step.step_id),
+        refused=step.status is StepStatus.MOVING and any(t.refused for t in step.testimonies.values()),
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from csitrace.lifecycle.state import StepStatus
 from csitrace.model.events import Stamp, Witness
+from csitrace.model.times import SECOND
 
 
 class Severity(IntEnum):
@@ -31,10 +32,17 @@ class Evidence:
     seq: int = 0
     at: int | None = None
 
+    @property
+    def stamp(self) -> Stamp:
+        """How well its time is known: objects' fields and Events tell whole seconds, and nobody else does."""
+        return Stamp.SERVER if self.at is not None and self.at % SECOND == 0 else Stamp.OBSERVED
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why a volume stands where it stands. `holder`: who must act now; `command`: what to run next (may be empty)."""
+    """Why a volume stands where it stands. `holder`: who must act now; `command`: what to run next (may be empty); `refused`:
+    what is tried has been answered by an error so far, if none that is final.
+    """
 
     severity: Severity
     step_id: str
@@ -43,12 +51,14 @@ class Verdict:
     since: int | None = None
     evidence: tuple[Evidence, ...] = ()
     command: str = ""
+    refused: bool = False
 
 
 class Testimony(msgspec.Struct, frozen=True):
     """What one witness says of one step. `text` is short; `at` with `stamp` is None where it gives no time.
 
-    `source`: the field that the time was read from; `at_latest`: it was done by then, and perhaps earlier.
+    `source`: the field that the time was read from; `at_latest`: it was done by then, and perhaps earlier; `refused`: the last
+    answer was an error, if none that is final.
     """
 
     status: StepStatus
@@ -58,10 +68,12 @@ class Testimony(msgspec.Struct, frozen=True):
     seq: int = 0
     source: str = ""
     at_latest: bool = False
+    refused: bool = False
 
 
 class StepView(msgspec.Struct, frozen=True):
-    """One rung of the ladder. `note`: why n/a, why unknown, or what is waited for. `took_ns`: since the step before was done.
+    """One rung of the ladder. `note`: why n/a, why unknown, or what is waited for. `took_ns`: since the step before was done;
+    `took_rough`: one of the two times is known to the second only.
 
     `passed`: nobody can tell whether it was done or did not apply, but what comes after it was done: it is not waited for.
     """
@@ -79,6 +91,7 @@ class StepView(msgspec.Struct, frozen=True):
     passed: bool = False
     source: str = ""  # as of the testimony whose time this is
     at_latest: bool = False
+    took_rough: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,11 @@ class Stamp(StrEnum):
     SERVER = "server"
     INFERRED = "inferred"
 
+    @property
+    def is_rough(self) -> bool:
+        """Whether it tells whole seconds only, as fields do; what was concluded has no time of its own."""
+        return self in (Stamp.SERVER, Stamp.INFERRED)
+
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=str):
     """One fact. The class name is its tag in traces."""

@@ -61,6 +61,7 @@ def _step(step: StepView) -> dict[str, Any]:
         "status": step.status.value,
         **_time(step.at, step.stamp, step.source, step.at_latest),
         "tookMs": step.took_ns / MILLISECOND if step.took_ns is not None else None,
+        "tookPrecisionMs": None if step.took_ns is None else 1000 if step.took_rough else 1,
         "note": step.note,
         "testimonies": [_testimony(who, said) for who, said in step.testimonies.items()],
     }

@@ -116,7 +116,7 @@ def time_in_step_before(change: Change) -> int | None:
     before, since = change.before, change.row.since
     if change.what is not What.STEP or before is None or before.since is None or since is None:
         return None
-    return since - before.since if since >= before.since else None
+    return since - before.since if since > before.since else None
 
 
 def one_line(text: str) -> str:

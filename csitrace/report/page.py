@@ -96,7 +96,7 @@ def _since(told: Explanation) -> str:
         return f", since {moment(row.since, Stamp.OBSERVED, told.now)}, for {for_}"
     when = moment(row.since, step.stamp, told.now, at_latest=step.at_latest)
     source = f" ({step.source})" if step.source else ""
-    return f", since {when}{source}, for {for_}"
+    return f", since {when}{source}, for {'at least ' if step.at_latest else ''}{for_}"
 
 
 def _roads(told: Explanation, coloured: bool) -> list[str]:
@@ -142,7 +142,7 @@ def _evidence(told: Explanation) -> list[str]:
 
 
 def _fact(item: Evidence, now: int) -> list[str]:
-    when = moment(item.at, Stamp.SERVER, now).removeprefix(STAMP_SIGNS[Stamp.SERVER])
+    when = moment(item.at, item.stamp, now)
     number = f" [{item.seq}]" if item.seq else ""
     return _labelled(item.witness.value, f"{f'{when} ' if when else ''}{item.text}{number}", _LABEL + 4)
 

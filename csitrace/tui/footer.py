@@ -9,16 +9,17 @@ from csitrace.tui.lines import Line, Span, Tone, line
 
 
 class Footer(Block):
-    """Keys of a scope and of everywhere; other ones while the past is shown, for then one steps. `mode`: the playhead's."""
+    """Keys of a scope and of everywhere; other ones while the past is shown, for then one steps. `mode`, `playing`: the
+    playhead's."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(self._lines_of_keys, id="footer")
         self._keys = list(keys_of(scope, Scope.EVERYWHERE))
-        self.mode = LIVE
+        self.mode, self.playing = LIVE, False
 
     def _words(self) -> list[tuple[Key, str]]:
         """What fits: keys that may be left out come in by their rank, as long as there is room."""
-        words = [(key, word) for key in self._keys if (word := _word(key, self.mode))]
+        words = [(key, word) for key in self._keys if (word := _word(key, self.mode, self.playing))]
         shown = [key for key, _ in words if not key.spare]
         for key, _ in sorted(words, key=lambda each: each[0].spare):
             wider = [(other, word) for other, word in words if other in shown or other is key]
@@ -41,9 +42,11 @@ class Footer(Block):
             left = right
 
 
-def _word(key: Key, mode: str) -> str:
+def _word(key: Key, mode: str, playing: bool) -> str:
     if mode == LIVE:
         return key.label
+    if playing and key.playing:
+        return key.playing
     return key.held if mode == PAUSED else key.replay or key.held
 
 

@@ -27,37 +27,44 @@ _QUIET_NS = 5 * SECOND
 
 def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
     """Both lines of the header."""
-    mode = line(recording_line(overview.recording), mode_line(overview.playhead, overview.stale_since))
+    recording, playhead, stale_since = overview.recording, overview.playhead, overview.stale_since
+    modes = [
+        line(recording_line(recording), mode_line(playhead, stale_since)),
+        line(recording_line(recording, brief=True), mode_line(playhead, stale_since)),
+        line(recording_line(recording, brief=True), mode_line(playhead, stale_since, brief=True)),
+    ]
     counts = line(counts_line(overview.rows), others_line(overview.other_volumes))
     title = line(" csitrace  ", (overview.title, Tone.STRONG), "  ")
     first = line(title, counts)
-    if width_of(first) + width_of(mode) + 2 > width:
+    if width_of(first) + width_of(modes[0]) + 2 > width:
         first = line(" ", (overview.title, Tone.STRONG), "  ", counts)
+    mode = next((each for each in modes if width_of(first) + width_of(each) + 2 <= width), modes[-1])
     first = line(fit(first, max(width - width_of(mode) - 2, 0)), " ", mode, " ")
     return [first, witnesses_line(overview, now, width)]
 
 
-def mode_line(playhead: Playhead, stale_since: int | None) -> Line:
+def mode_line(playhead: Playhead, stale_since: int | None, *, brief: bool = False) -> Line:
     """`● LIVE`; where it is not the latest that is shown: the time shown, and how many facts have come in since, or how fast the
-    past is played."""
+    past is played. `brief`: no more than must be said."""
     if playhead.mode == "LIVE" and stale_since is not None:
         return line((f"▲ STALE since {clock_text(stale_since)[:8]}", Tone.UNKNOWN))
     if playhead.mode == "LIVE":
         return line(("● LIVE", Tone.GOOD))
-    sign = "▶" if playhead.playing else "‖"
+    sign, clock = "▶" if playhead.playing else "‖", clock_text(playhead.at)[: 8 if brief else None]
     if playhead.mode == "REPLAY":
-        return line((f"{sign} REPLAY {clock_text(playhead.at)} x{playhead.speed:g}", Tone.UNKNOWN))
-    behind = f" ({playhead.behind:,} newer)" if playhead.behind else ""
-    return line((f"{sign} {playhead.mode} {clock_text(playhead.at)}{behind}", Tone.UNKNOWN))
+        return line((f"{sign} REPLAY {clock} x{playhead.speed:g}", Tone.UNKNOWN))
+    behind = f" ({playhead.behind:,} newer)" if playhead.behind and not brief else ""
+    return line((f"{sign} {playhead.mode} {clock}{behind}", Tone.UNKNOWN))
 
 
-def recording_line(recording: RecordingStatus | None) -> Line:
-    """`● REC 12,345 4.2 MiB`: facts and bytes written so far; or why not all of it is written."""
+def recording_line(recording: RecordingStatus | None, *, brief: bool = False) -> Line:
+    """`● REC 12,345 4.2 MiB`: facts and bytes written so far (not if `brief`); or why not all of it is written."""
     if recording is None:
         return ()
     if recording.problem:
         return line((f"✗ REC {recording.problem}", Tone.BAD), "  ")
-    return line(("● REC", Tone.BAD), f" {recording.events:,} {size_text(recording.size)}  ")
+    written = "" if brief else f" {recording.events:,} {size_text(recording.size)}"
+    return line(("● REC", Tone.BAD), f"{written}  ")
 
 
 def counts_line(rows: Iterable[VolumeRow]) -> Line:

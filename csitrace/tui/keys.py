@@ -23,7 +23,7 @@ class Scope(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Key:
     """`keys`: Textual's names, with commas; `shown`: what people call them; `label`: the footer's word, empty: not in it;
-    `held`: the same while the screen is paused; `replay`: in a replay, where it is not as `held`;
+    `held`: the same while the screen is paused; `replay`: in a replay, where it is not as `held`; `playing`: while that plays;
     `spare`: only where the footer has room, those with the least first."""
 
     scope: Scope
@@ -34,6 +34,7 @@ class Key:
     label: str = ""
     held: str = ""
     replay: str = ""
+    playing: str = ""
     spare: int = 0
 
 
@@ -124,6 +125,7 @@ KEYS: tuple[Key, ...] = (
         "pause",
         "follow",
         "play",
+        "hold",
     ),
     Key(Scope.EVERYWHERE, "left_square_bracket", "[", "step(-1)", "one fact back", held="back"),
     Key(Scope.EVERYWHERE, "right_square_bracket", "]", "step(1)", "one fact forward", held="on"),

@@ -85,6 +85,7 @@ class PlaceScreen(WatchScreen, Generic[View]):
         rest = self.query_one("#rest", Block)
         rest.show(lambda now, width: self.rest_lines(view, now, width), overview.now)
         rest.display = bool(self.rest_lines(view, overview.now, 80))
+        self.table.set_class(not rest.display, "-alone")
 
     def tick(self, now: int) -> None:
         super().tick(now)

@@ -45,7 +45,7 @@ class WatchScreen(Screen[None]):
             lambda now, width: header_lines(overview, now, width), overview.now
         )
         footer = self.query_one(Footer)
-        footer.mode = overview.playhead.mode
+        footer.mode, footer.playing = overview.playhead.mode, overview.playhead.playing
         footer.tick(overview.now)
         bar = self.query_one(TimeBar)
         bar.display = overview.playhead.mode != LIVE

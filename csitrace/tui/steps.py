@@ -3,11 +3,10 @@
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import StepView
 from csitrace.model.events import Witness
-from csitrace.model.times import format_duration
 from csitrace.tui.columns import GAP, Column, place
 from csitrace.tui.lines import Line, Span, Tone, fit, line, wrap
 from csitrace.tui.signs import STATUS, STATUS_WORDS, WITNESS_LETTERS, status_sign
-from csitrace.tui.text import moment_text
+from csitrace.tui.text import moment_text, took_text
 
 _LABEL = 14
 _TONES = {
@@ -67,7 +66,7 @@ STEP_COLUMNS: tuple[Column[StepView], ...] = (
     Column("STEP", _title, 20, 25),
     Column("WHO ACTS", lambda step, now, width: line((step.actor, Tone.DIM)), 14, 29, priority=1),
     Column("AT", lambda step, now, width: line(moment_text(step.at, step.stamp, now, step.at_latest)), 12, 13),
-    Column("AFTER", lambda step, now, width: line(format_duration(step.took_ns) if step.took_ns else ""), 6, 6,
+    Column("AFTER", lambda step, now, width: line(took_text(step.took_ns, step.took_rough)), 6, 6,
            right=True),
     Column(" ".join(WITNESS_LETTERS[witness] for witness in Witness), _testimony_signs, 5, 5),
     Column("", _note, 16, 24, weight=1),

@@ -35,6 +35,15 @@ def seconds_text(duration_ns: int) -> str:
     return format_duration(duration_ns) if duration_ns >= 10 * SECOND else f"{max(duration_ns, 0) // SECOND}s"
 
 
+def took_text(duration_ns: int | None, rough: bool) -> str:
+    """How long a step took: `0.8s`; `≈2s` or `<1s` where the times that bound it are whole seconds."""
+    if not duration_ns:
+        return ""
+    if not rough:
+        return format_duration(duration_ns)
+    return f"{STAMP[Stamp.SERVER]}{seconds_text(duration_ns)}" if duration_ns >= SECOND else "<1s"
+
+
 def size_text(count: int) -> str:
     """Bytes in binary units: `512 B`, `1.5 KiB`, `20 MiB`."""
     value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]

@@ -4,7 +4,6 @@ from rich.cells import cell_len
 
 from csitrace.lifecycle.state import StepStatus
 from csitrace.lifecycle.views import Evidence, SpanView
-from csitrace.model.events import Stamp
 from csitrace.model.times import format_duration
 from csitrace.tui.columns import Column, place
 from csitrace.tui.lines import Line, Tone, fit, line, shorten_middle, width_of, wrap
@@ -62,7 +61,7 @@ def next_lines(detail: Detail, now: int, width: int) -> list[Line]:
 
 
 def _evidence_time(evidence: Evidence, now: int, width: int) -> Line:
-    return line((moment_text(evidence.at, Stamp.OBSERVED, now), Tone.DIM))
+    return line((moment_text(evidence.at, evidence.stamp, now), Tone.DIM))
 
 
 EVIDENCE_COLUMNS: tuple[Column[Evidence], ...] = (

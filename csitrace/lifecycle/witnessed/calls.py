@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from csitrace.lifecycle.context import Context
 from csitrace.lifecycle.state import Call, StepStatus
 from csitrace.lifecycle.views import Testimony
@@ -49,8 +51,11 @@ def _testimony(ctx: Context, tries: list[Call]) -> Testimony:
     if before is not None and before.code and RPC_BY_METHOD[call.method].is_final(before.code):
         text = f"{code_name(before.code)}: {before.message}; try {call.attempt} is in flight"
         return Testimony(StepStatus.FAILED, text, before.finished_at, Stamp.ORIGIN, call.seq)
-    again = f" (before: {code_name(before.code)})" if before is not None and before.code else ""
-    return moving(f"{call.method} in flight{_times(call)}{again}", call.seq, call.started_at)
+    text = f"{call.method} in flight{_times(call)}"
+    if before is None or not before.code:
+        return moving(text, call.seq, call.started_at)
+    told = moving(f"{text} (before: {code_name(before.code)})", call.seq, call.started_at)
+    return replace(told, refused=True)
 
 
 def _answered(call: Call, calls: int) -> Testimony:
@@ -64,7 +69,8 @@ def _answered(call: Call, calls: int) -> Testimony:
     text = f"{code_name(call.code or 0)}: {call.message}{_times(call)}"
     if RPC_BY_METHOD[call.method].is_final(call.code or 0):
         return Testimony(StepStatus.FAILED, text, call.finished_at, Stamp.ORIGIN, seq)
-    return Testimony(StepStatus.MOVING, f"{text}; {STILL_RUNNING}", call.finished_at, Stamp.ORIGIN, seq)
+    text = f"{text}; {STILL_RUNNING}"
+    return Testimony(StepStatus.MOVING, text, call.finished_at, Stamp.ORIGIN, seq, refused=True)
 
 
 def _times(call: Call) -> str:

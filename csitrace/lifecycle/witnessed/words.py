@@ -34,7 +34,7 @@ def refusal(text: str, method: str, seq: int, at: int | None) -> Testimony:
     """An error as its caller tells it: failed, or where its gRPC code is not final for the call, still moving."""
     code = code_of(text)
     if method and code is not None and not RPC_BY_METHOD[method].is_final(code):
-        return Testimony(StepStatus.MOVING, f"{text}; {STILL_RUNNING}", at, Stamp.SERVER, seq)
+        return Testimony(StepStatus.MOVING, f"{text}; {STILL_RUNNING}", at, Stamp.SERVER, seq, refused=True)
     return Testimony(StepStatus.FAILED, text, at, Stamp.SERVER, seq)
 
 

@@ -41,6 +41,21 @@ def test_a_claim_without_a_pod_waits_as_its_class_asks() -> None:
     assert "WaitForFirstConsumer" in word.sentence
 
 
+def test_an_error_that_is_not_final_is_said_while_it_is_tried_again() -> None:
+    """Kubelet tries again, so the volume moves; what the driver has answered so far stands in the list all the same, between the
+    tries and during them, and no longer once one has succeeded."""
+    story = story_at("15")
+    for _ in range(3):
+        story.rpc("NodeStageVolume", 14, "backend is away", staging_target_path=STAGING)
+    row = volume_row(story.state, story.volume, story.at)
+    assert row.severity is Severity.MOVING
+    assert row.finding.startswith("UNAVAILABLE: backend is away")
+    call_id = story.call("NodeStageVolume", volume_id=HANDLE, staging_target_path=STAGING)
+    assert "before: UNAVAILABLE" in volume_row(story.state, story.volume, story.at).finding
+    story.answer(call_id, "NodeStageVolume", volume_id=HANDLE)
+    assert volume_row(story.state, story.volume, story.at).finding == ""
+
+
 def test_a_pod_that_came_before_its_claim_was_bound_is_no_failure() -> None:
     """The scheduler refuses such a pod and tries again: the volume moves, and is stuck only when that takes too long."""
     told = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"

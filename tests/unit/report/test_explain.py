@@ -83,7 +83,8 @@ def test_what_a_name_or_a_message_holds_steers_no_terminal() -> None:
 
 
 STEP = {
-    "step", "stage", "title", "actor", "status", "time", "stamp", "source", "atLatest", "precisionMs", "tookMs", "note",
+    "step", "stage", "title", "actor", "status", "time", "stamp", "source", "atLatest", "precisionMs",
+    "tookMs", "tookPrecisionMs", "note",
     "testimonies",
 }  # fmt: skip
 
