@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from csitrace.cli.flags import add_hearing_flags
 from csitrace.cli.hearing import hear
-from csitrace.cli.recording import add_recording_flags, bounds, recorded, size_text
+from csitrace.cli.recording import add_recording_flags, bounds, recorded
 from csitrace.cli.showing import taking_in
+from csitrace.model.sizes import format_size
 from csitrace.model.times import format_duration
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def progress(session: "Session", recorder: "Recorder") -> str:
     volumes = sum(volume.gone_at is None for volume in state.volumes.values())
     parts = [
         f"{status.events:,} events",
-        size_text(status.bytes),
+        format_size(status.bytes),
         format_duration(session.clock() - status.since),
         f"{volumes:,} volume{'' if volumes == 1 else 's'}",
     ]

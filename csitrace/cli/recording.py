@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csitrace.errors import UsageError
+from csitrace.model.sizes import format_size
 from csitrace.model.times import DAY, HOUR, MINUTE, SECOND, format_duration, format_rfc3339
 
 if TYPE_CHECKING:
@@ -150,17 +151,10 @@ def summary(status: "RecorderStatus", now: int) -> str:
     """One line: what is in the file, and what is not."""
     took = format_duration((status.ended_at or now) - status.since)
     parts = f" in {status.parts} files, the last of them" if status.parts > 1 else " in"
-    text = f"{status.events:,} events, {size_text(status.bytes)}, {took}{parts} {status.path}"
+    text = f"{status.events:,} events, {format_size(status.bytes)}, {took}{parts} {status.path}"
     if status.lost:
         text += f"; {status.lost:,} facts are missing from it"
     return text + (f": {status.trouble}" if status.trouble else "")
-
-
-def size_text(count: int) -> str:
-    """`412 B`, `3.4 kB`, `12.0 MB`."""
-    if count < 1_000:
-        return f"{count} B"
-    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
 
 
 def leave_on_termination() -> None:

@@ -7,9 +7,10 @@ from csitrace.lifecycle.fuse import rate, trouble
 from csitrace.lifecycle.state import FuseState, StepStatus
 from csitrace.model.events import FuseOpSampled, Stamp, Witness
 from csitrace.model.fuse import OpCount
+from csitrace.model.sizes import format_size
 from csitrace.model.times import SECOND, format_duration
 from csitrace.tui.lines import Line, Span, Tone, fit, line, wrap
-from csitrace.tui.text import clock_text, latency_text, moment_text, seconds_text, size_text, sparkline
+from csitrace.tui.text import clock_text, latency_text, moment_text, seconds_text, sparkline
 from csitrace.tui.watched import Detail
 
 _LABEL = 10
@@ -148,7 +149,7 @@ def _daemon(connection: FuseState, now: int) -> Line:
     if daemon.cpu_ns is not None:
         words.append(f"CPU time {format_duration(daemon.cpu_ns)}")
     if daemon.rss_bytes is not None:
-        words.append(f"memory {size_text(daemon.rss_bytes)}")
+        words.append(f"memory {format_size(daemon.rss_bytes)}")
     return line(f"{who} {', '.join(words)}")
 
 
@@ -190,7 +191,7 @@ def _table(connection: FuseState, now: int, width: int, silent: bool) -> list[Li
         lines.append(line(
             fit(line((f" {name or 'all'}", Tone.PLAIN if name else Tone.STRONG)), 13), f"{per_second:>7}  ",
             (f"{bars:<{history}}", Tone.MOVING), f"  {latency_text(p50):>6} {latency_text(p99):>6} ",
-            f"{total.count:>9,} {size_text(total.bytes) if total.bytes else '-':>8}  ", (errors, Tone.UNKNOWN),
+            f"{total.count:>9,} {format_size(total.bytes) if total.bytes else '-':>8}  ", (errors, Tone.UNKNOWN),
         ))  # fmt: skip
     return lines
 
@@ -207,6 +208,6 @@ def _by_second(connection: FuseState, name: str, now: int, seconds: int) -> Sequ
 
 def _sample(at: int, sample: FuseOpSampled, now: int) -> Line:
     errno = (f"{sample.errno:<10}", Tone.BAD if sample.errno else Tone.PLAIN)
-    size = size_text(sample.bytes) if sample.bytes else ""
+    size = format_size(sample.bytes) if sample.bytes else ""
     return line((f" {moment_text(at, Stamp.OBSERVED, now):<13}", Tone.DIM), f"{sample.op:<12}"
                 f"{format_duration(sample.duration_ns):>7}  ", errno, f"{size:>8}  inode {sample.inode}")  # fmt: skip

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 from csitrace.lifecycle.views import Severity, VolumeRow, WitnessView
 from csitrace.model.events import Witness
+from csitrace.model.sizes import format_size
 from csitrace.model.times import SECOND
 from csitrace.tui.lines import Line, Span, Tone, fit, line, shorten_middle, width_of
 from csitrace.tui.recording import RecordingStatus
-from csitrace.tui.text import clock_text, seconds_text, size_text
+from csitrace.tui.text import clock_text, seconds_text
 from csitrace.tui.watched import Overview, Playhead
 
 WITNESS_NAMES = {Witness.KUBERNETES: "kubernetes", Witness.DRIVER: "drivers", Witness.KERNEL: "nodes"}
@@ -63,7 +64,7 @@ def recording_line(recording: RecordingStatus | None, *, brief: bool = False) ->
         return ()
     if recording.problem:
         return line((f"✗ REC {recording.problem}", Tone.BAD), "  ")
-    written = "" if brief else f" {recording.events:,} {size_text(recording.size)}"
+    written = "" if brief else f" {recording.events:,} {format_size(recording.size)}"
     return line(("● REC", Tone.BAD), f"{written}  ")
 
 

@@ -90,7 +90,7 @@ KEYS: tuple[Key, ...] = (
     Key(Scope.VOLUMES, "y", "y", "copy", "copy the command to run next (works over SSH)"),
     Key(Scope.VOLUMES, "d", "d", "driver", "open the volume's driver"),
     Key(Scope.VOLUMES, "o", "o", "node", "open the node the volume is on"),
-    Key(Scope.VOLUME, "escape,backspace", "Esc", "back", "back to the list", "back", "back"),
+    Key(Scope.VOLUME, "escape,backspace", "Esc", "back", "undo the filter of facts, or back to the list", "back", "back"),
     Key(Scope.VOLUME, "d", "d", "driver", "open the volume's driver"),
     Key(Scope.VOLUME, "o", "o", "node", "open the node of the pod that is looked at"),
     Key(Scope.VOLUME, "tab", "Tab", "pane_by(1)", "next pane", "pane"),

@@ -221,6 +221,15 @@ class EventsPane(Pane):
         if self._shown is not None:
             self.show(*self._shown)
 
+    def undo_filter(self) -> bool:
+        """Show all facts again; False where nothing was filtered."""
+        if not self._filter:
+            return False
+        self._filter = self._read("")
+        if self._shown is not None:
+            self.show(*self._shown)
+        return True
+
     def start_filter(self) -> None:
         self.query_one(FilterBar).open(self._filter)
 

@@ -44,15 +44,6 @@ def took_text(duration_ns: int | None, rough: bool) -> str:
     return f"{STAMP[Stamp.SERVER]}{seconds_text(duration_ns)}" if duration_ns >= SECOND else "<1s"
 
 
-def size_text(count: int) -> str:
-    """Bytes in binary units: `512 B`, `1.5 KiB`, `20 MiB`."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.1f} {units[0]}" if value < 10 and units[0] != "B" else f"{value:.0f} {units[0]}"
-
-
 def sparkline(values: Sequence[float], width: int) -> str:
     """The last `width` values as bars of seven heights, the highest being the greatest of them; a blank for 0."""
     shown = values[-width:] if width > 0 else ()

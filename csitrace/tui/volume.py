@@ -79,7 +79,9 @@ class VolumeScreen(WatchScreen):
             later(self, 0.02, self._show_pane)
 
     def action_back(self) -> None:
-        self.app.pop_screen()
+        pane = self.pane
+        if not (isinstance(pane, EventsPane) and pane.undo_filter()):
+            self.app.pop_screen()
 
     def action_pane(self, index: int) -> None:
         self.query_one(ContentSwitcher).current = f"pane-{index}"

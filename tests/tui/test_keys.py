@@ -179,12 +179,17 @@ async def test_steps_open_at_the_one_that_fails_though_others_are_unknown(run: R
 
 
 async def test_facts_can_be_filtered_with_the_same_language(run: Run) -> None:
-    """`/` in a volume's screen filters its facts by words and fields."""
+    """`/` in a volume's screen filters its facts by words and fields; Esc first undoes that, then leaves."""
     async with run(session(refused_attach())) as (app, pilot):
         await pilot.press("enter", "5", "slash", *"witness:driver called", "enter")
         await settle(pilot, app)
         facts = app.screen.query_one(EventsPane).target().rows
         assert [type(event.body).__name__ for event in facts] == ["RpcStarted"] * 4
+        await pilot.press("escape")
+        await settle(pilot, app)
+        assert len(app.screen.query_one(EventsPane).target().rows) > 4
+        await pilot.press("escape")
+        assert isinstance(app.screen, VolumesScreen)
 
 
 async def test_panes_by_number_tab_and_click(run: Run) -> None:

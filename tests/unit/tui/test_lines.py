@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from csitrace.lifecycle.views import SpanView
+from csitrace.model.sizes import format_size
 from csitrace.model.times import SECOND
 from csitrace.tui.columns import GAP, Column, place
 from csitrace.tui.lines import Tone, clean, fit, line, shorten_middle, text_of, width_of, wrap
-from csitrace.tui.text import size_text, sparkline
+from csitrace.tui.text import sparkline
 from csitrace.tui.why import waterfall_lines
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -93,7 +94,7 @@ def test_waterfall_fits_any_spans_into_any_width(spans: list[SpanView], width: i
 
 def test_sizes_and_sparklines() -> None:
     """Binary units with two digits at least; the greatest value is the highest bar, nothing is a blank."""
-    assert [size_text(count) for count in (0, 1023, 1536, 20 << 20, 1 << 60)] == [
+    assert [format_size(count) for count in (0, 1023, 1536, 20 << 20, 1 << 60)] == [
         "0 B", "1023 B", "1.5 KiB", "20 MiB", "1024 PiB",
     ]  # fmt: skip
     assert sparkline([0, 1, 7, 3.5], 4) == " ▂▇▄"
