@@ -1,9 +1,11 @@
 """Facts in order: one line each, and one of them in full with what it changed."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
+from rich.cells import cell_len
 
 from csitrace.lifecycle.filter import Field, Filter, Kind, parse
 from csitrace.model.events import ObjectAdded, ObjectDeleted, ObjectListed, ObjectModified, Stamp, TraceEvent
@@ -21,6 +23,9 @@ _STAMP_WORDS = {
     Stamp.SERVER: "from a field of the object",
     Stamp.INFERRED: "concluded from other facts",
 }
+_LONG_IDS = re.compile(r"([0-9a-f]{8})(?:(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24,})")
+"""uids and digests, as they stand in the names of PVs and VolumeAttachments."""
+
 _OBJECT_BODIES = (ObjectListed, ObjectAdded, ObjectModified, ObjectDeleted)
 
 
@@ -31,7 +36,9 @@ def fact_columns(watched: Watched) -> tuple[Column[TraceEvent], ...]:
         return line((str(watched.describe(event)[0] or "-"), Tone.DIM))
 
     def fact(event: TraceEvent, now: int, width: int) -> Line:
-        return line(watched.describe(event)[1])
+        """Long ids give way first: what has changed stands behind them."""
+        words = watched.describe(event)[1]
+        return line(words if cell_len(words) <= width else _LONG_IDS.sub(r"\1…", words))
 
     return (
         Column("#", lambda event, now, width: line((str(event.seq), Tone.DIM)), 6, 6, right=True),
