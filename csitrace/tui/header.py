@@ -22,6 +22,9 @@ _COUNTED: tuple[tuple[Severity, str, Tone], ...] = (
     (Severity.GONE, "gone ·", Tone.DIM),
 )
 
+_WORST = 3
+"""How many spans of the counts tell of all volumes, and of those that are worst off."""
+
 _QUIET_NS = 5 * SECOND
 """A witness that has nothing to say for less than this is not worth a word."""
 
@@ -30,16 +33,16 @@ def header_lines(overview: Overview, now: int, width: int) -> list[Line]:
     """Both lines of the header."""
     recording, playhead, stale_since = overview.recording, overview.playhead, overview.stale_since
     modes = [
-        line(recording_line(recording), mode_line(playhead, stale_since)),
-        line(recording_line(recording, brief=True), mode_line(playhead, stale_since)),
-        line(recording_line(recording, brief=True), mode_line(playhead, stale_since, brief=True)),
+        line(recording_line(recording, brief=one), mode_line(playhead, stale_since, brief=other))
+        for one, other in ((False, False), (True, False), (True, True))
     ]
     counts = line(counts_line(overview.rows), others_line(overview.other_volumes))
     title = line(" csitrace  ", (overview.title, Tone.STRONG), "  ")
     first = line(title, counts)
     if width_of(first) + width_of(modes[0]) + 2 > width:
         first = line(" ", (overview.title, Tone.STRONG), "  ", counts)
-    mode = next((each for each in modes if width_of(first) + width_of(each) + 2 <= width), modes[-1])
+    worst = width_of(first) - width_of(counts[_WORST:])  # what has to be read, whatever else is cut
+    mode = next((each for each in modes if worst + width_of(each) + 3 <= width), modes[-1])
     first = line(fit(first, max(width - width_of(mode) - 2, 0)), " ", mode, " ")
     return [first, witnesses_line(overview, now, width)]
 

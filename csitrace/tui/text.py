@@ -36,12 +36,14 @@ def seconds_text(duration_ns: int) -> str:
 
 
 def took_text(duration_ns: int | None, rough: bool) -> str:
-    """How long a step took: `0.8s`; `≈2s` or `<1s` where the times that bound it are whole seconds."""
+    """How long a step took: `0.8s`; `≈2s`, give or take one, or `<1s` where the times that bound it are whole seconds."""
     if not duration_ns:
         return ""
     if not rough:
         return format_duration(duration_ns)
-    return f"{STAMP[Stamp.SERVER]}{seconds_text(duration_ns)}" if duration_ns >= SECOND else "<1s"
+    return (
+        f"{STAMP[Stamp.SERVER]}{seconds_text(duration_ns + SECOND // 2)}" if duration_ns >= SECOND else "<1s"
+    )
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -20,7 +20,7 @@ def test_a_witness_that_is_late_is_not_said_to_be_well() -> None:
 
 
 def test_how_many_are_stuck_is_said_before_how_much_is_recorded() -> None:
-    """At 80 columns, recording, and paused behind: bytes, milliseconds and newer facts give way to the counts."""
+    """At 80 columns, recording, and paused behind: bytes give way to the counts, then milliseconds and newer facts."""
     rows = [
         row("shop/orders", Severity.STUCK),
         row("ml/cache", Severity.MOVING),
@@ -34,5 +34,8 @@ def test_how_many_are_stuck_is_said_before_how_much_is_recorded() -> None:
     )
     (wide, _), (narrow, _) = (header_lines(overview, START, width) for width in (140, 80))
     assert text_of(wide).endswith("● REC 1,438 178 KiB  ‖ PAUSED 10:00:00.000 (12 newer) ")
-    assert text_of(narrow).startswith(" prod  8 volumes   1 stuck ✗   1 moving ◐ ")
-    assert text_of(narrow).endswith("● REC  ‖ PAUSED 10:00:00 ")
+    assert text_of(narrow).startswith(" prod  8 volumes   1 stuck ✗ ")
+    assert text_of(narrow).endswith("● REC  ‖ PAUSED 10:00:00.000 (12 newer) ")
+    named, _ = header_lines(replace(overview, title="a-cluster-of-a-long-name"), START, 80)
+    assert text_of(named).startswith(" a-cluster-of-a-long-name  8 volumes   1 stuck ✗ ")
+    assert text_of(named).endswith("● REC  ‖ PAUSED 10:00:00 ")
