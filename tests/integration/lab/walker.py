@@ -52,13 +52,24 @@ class Walker:
         await self.place.delete(self.namespace, *names)
 
     async def bound(self, name: str) -> PersistentVolumeClaim:
-        """The claim, once it is."""
+        """The claim, once it is, and its provisioner has said all that it has to say."""
         found = await self.until(PersistentVolumeClaim, name, lambda c: c.status.phase == "Bound")
         assert isinstance(found, PersistentVolumeClaim)
+        await self._provisioners_have_spoken()
         return found
 
     async def running(self, name: str) -> None:
+        """The same of a pod that runs, and of its claims."""
         await self.until(Pod, name, lambda p: any(s.state.running for s in p.status.container_statuses))
+        await self._provisioners_have_spoken()
+
+    async def _provisioners_have_spoken(self) -> None:
+        """external-provisioner tells its Events late, when it has much to do (five requests a second, by default), and never
+        once the namespace goes."""
+        claims = [obj for obj in self.recording.objects.values() if isinstance(obj, PersistentVolumeClaim)]
+        for claim in claims:
+            if claim.namespace == self.namespace and claim.spec.volume_name == f"pvc-{claim.uid}":
+                await self.told(claim.name, "ProvisioningSucceeded")
 
     async def until(self, kind: Any, name: str, holds: Callable[[Any], bool]) -> Any:
         """The object, once it is as asked."""
