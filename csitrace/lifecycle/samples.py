@@ -181,10 +181,7 @@ def _called_sample(
     subject: Subject, span: SpanView, tries: tuple[Call, ...], node_names: _NodeNames, now: int
 ) -> Sample:
     on_node = tries[0].method == "NodeExpandVolume"
-    lasted = max(0, (now if span.ended_at is None else span.ended_at) - span.started_at)
-    took = (
-        lasted if span.outcome == "ok" else None
-    )  # how long it was tried in vain is no measure of how long it takes
+    took, age = _lasted(span, now)
     errors = ("abandoned" if call.abandoned else code_name(call.code or 0) for call in tries)
     return Sample(
         SPAN,
@@ -197,8 +194,14 @@ def _called_sample(
         span.attempts,
         tuple(error for error in errors if error != "OK"),
         Doubt.BEGAN_EARLIER if tries[0].attempt > 1 else Doubt.NONE,
-        0 if took is not None else lasted,
+        age,
     )
+
+
+def _lasted(span: SpanView, now: int) -> tuple[int | None, int]:
+    """How long it took, if it succeeded, and else for how long it was tried: that is no measure of how long it takes."""
+    lasted = max(0, (now if span.ended_at is None else span.ended_at) - span.started_at)
+    return (lasted, 0) if span.outcome == "ok" else (None, lasted)
 
 
 def _subject(volume: Volume) -> Subject:
@@ -215,13 +218,12 @@ def _subject(volume: Volume) -> Subject:
 
 
 def _shown_sample(subject: Subject, span: SpanView, marks: tuple[Mark, ...], now: int) -> Sample:
-    lasted = max(0, (now if span.ended_at is None else span.ended_at) - span.started_at)
-    took = lasted if span.outcome == "ok" else None
+    took, age = _lasted(span, now)
     if any(mark.at is None for mark in marks):
         doubt = Doubt.BEGAN_EARLIER
     else:
         doubt = Doubt.WHOLE_SECONDS if any(mark.stamp.is_rough for mark in marks) else Doubt.NONE
-    outcome, age = span.outcome or UNFINISHED, 0 if took is not None else lasted
+    outcome = span.outcome or UNFINISHED
     return Sample(
         SPAN, span.name, subject, span.node_name, span.started_at, took, outcome, doubt=doubt, age_ns=age
     )
