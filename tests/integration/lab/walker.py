@@ -1,7 +1,9 @@
 """Who lives a life of the comparison: acts as a user does, and waits until what came of it is over."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from csitrace.model.events import ObjectDeleted, RpcFinished
@@ -16,6 +18,7 @@ from csitrace.model.kubernetes import (
 from csitrace.model.rpc import short_method
 from tests.cluster.harness import objects
 from tests.integration.lab.sequence import Recording
+from tests.roads import leftovers
 from tests.roads.road import Object, Place
 
 ENDS_WELL = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
@@ -104,6 +107,12 @@ class Walker:
                 lambda seen, name=name: seen.find(kind, namespace, name) is None,  # type: ignore[misc]
             )
 
+    async def cleared_away(self, pod_uid: str) -> None:
+        """The nodes have no directory of a pod any more."""
+        async with asyncio.timeout(self.place.patience_s):
+            while any(_has_directory(node.kubelet_root, pod_uid) for node in self.place.cluster.nodes):
+                await asyncio.sleep(0.05)  # directories tell nobody that they go
+
     async def reclaim(self, volume: str, policy: str) -> None:
         """Change a PV's reclaim policy, and wait until the provisioner has taken notice."""
         await self.patch(f"pv/{volume}", {"spec": {"persistentVolumeReclaimPolicy": policy}})
@@ -148,6 +157,10 @@ class Walker:
             if isinstance(o.body, RpcFinished) and short_method(o.body.method) == "DeleteVolume"
         }
         return handles <= deleted
+
+
+def _has_directory(kubelet_root: Path, pod_uid: str) -> bool:
+    return any(leftovers.in_kubelet_root(kubelet_root, {pod_uid}))
 
 
 def _is_ours(obj: KubernetesObject, namespace: str) -> bool:
