@@ -243,7 +243,7 @@ async def deleted_while_staging(t: Walker) -> None:
     pod = t.recording.find(Pod, t.namespace, "pod")
     await t.delete("pod/pod")
     await t.gone(Pod, "pod")
-    # Every two seconds kubelet removes directories of pods that are gone: also the one that it has just made to publish in, and then
+    # Every two seconds kubelet removes directories of pods that are gone, also one that it has just made to publish in, and then
     # the FailedMount is another one. Right after it has done so there is time.
     await t.cleared_away(pod.uid)
     await t.place.clear_faults(handle)

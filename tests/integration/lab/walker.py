@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from csitrace.model.events import ObjectDeleted, RpcFinished
@@ -109,9 +108,11 @@ class Walker:
 
     async def cleared_away(self, pod_uid: str) -> None:
         """The nodes have no directory of a pod any more."""
-        async with asyncio.timeout(self.place.patience_s):
-            while any(_has_directory(node.kubelet_root, pod_uid) for node in self.place.cluster.nodes):
-                await asyncio.sleep(0.05)  # directories tell nobody that they go
+        deadline = asyncio.get_running_loop().time() + self.place.patience_s
+        roots = [node.kubelet_root for node in self.place.cluster.nodes]
+        while left := [path for root in roots for path in leftovers.in_kubelet_root(root, {pod_uid})]:
+            assert asyncio.get_running_loop().time() < deadline, "\n".join(["not cleared away:", *left])
+            await asyncio.sleep(0.05)  # directories tell nobody that they go
 
     async def reclaim(self, volume: str, policy: str) -> None:
         """Change a PV's reclaim policy, and wait until the provisioner has taken notice."""
@@ -157,10 +158,6 @@ class Walker:
             if isinstance(o.body, RpcFinished) and short_method(o.body.method) == "DeleteVolume"
         }
         return handles <= deleted
-
-
-def _has_directory(kubelet_root: Path, pod_uid: str) -> bool:
-    return any(leftovers.in_kubelet_root(kubelet_root, {pod_uid}))
 
 
 def _is_ours(obj: KubernetesObject, namespace: str) -> bool:
