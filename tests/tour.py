@@ -1,4 +1,4 @@
-"""A tour of the screens at a mark: what a live watch that is scrolled back shows, and what a replay of its recording shows."""
+"""Tours of the screens at a mark: what a live watch that is scrolled back shows, and what a replay of its recording shows."""
 
 import difflib
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from tests.terminal import Terminal
 
 _SOURCES, _TIMELINE = 1, slice(2, 4)
 _LAST_KEY = "q quit"
+_HELD = "‖"
 _ROWS = 3
 """How many volumes are looked into."""
 
@@ -27,8 +28,11 @@ class _View:
     keys: tuple[str, ...]
 
 
-def _views() -> Iterator[_View]:
-    volumes, first_pane = "  CLAIM", "[1 Why]"
+_VOLUMES, _FIRST_PANE = "  CLAIM", "[1 Why]"
+
+
+def _whole() -> Iterator[_View]:
+    volumes, first_pane = _VOLUMES, _FIRST_PANE
     yield _View("volumes", volumes, ("V", "g"))
     for row in range(_ROWS):
         yield _View(f"volume {row}", first_pane, ("j",) * row + ("Enter",))
@@ -42,36 +46,57 @@ def _views() -> Iterator[_View]:
     yield _View("volumes at the end", volumes, ("V", "g"))
 
 
-_VIEWS = tuple(_views())
+Tour = tuple[_View, ...]
+"""From the list of volumes back to it."""
+
+WHOLE: Tour = tuple(_whole())
+"""Volumes, some of them pane by pane, nodes and drivers."""
+
+BRIEF: Tour = (
+    _View("volumes", _VOLUMES, ("V", "g")),
+    _View("volume", _FIRST_PANE, ("Enter",)),
+    _View("volume: Steps", "[2 Steps]", ("2",)),
+    _View("volumes at the end", _VOLUMES, ("V", "g")),
+)
+"""Volumes, and why the first of them is where it is."""
 
 Pictures = dict[str, list[str]]
 
 
 def mark(terminal: Terminal, name: str) -> None:
-    """Set a mark, on the list of volumes of a live watch, go there, and hold."""
-    for key, asks, word in (("m", "Mark this moment", "Marked:"), ("@", "Go to", "PAUSED")):
-        terminal.press(key)
-        terminal.until("what asks for a name", lambda screen, asks=asks: _has(screen, asks))  # type: ignore[misc]
-        terminal.write(name)
-        terminal.press("Enter")
-        terminal.until(word, lambda screen, word=word: _has(screen, word))  # type: ignore[misc]
-    terminal.until("no word of it any more", lambda screen: not _has(screen, "Marked:"))
+    """Set a mark, on the list of volumes of a live watch."""
+    _answer(terminal, "m", "Mark this moment", name)
+    terminal.until(f"that {name} is marked", lambda screen: _has(screen, f"Marked: {name}."))
 
 
-def pictures(terminal: Terminal) -> Pictures:
-    """Volumes, some of them pane by pane, nodes and drivers, as they are at the moment that the terminal holds; from the list of
-    volumes back to it."""
+def hold_at(terminal: Terminal, name: str) -> None:
+    """Go to a mark, from the list of volumes of a live watch or of a replay."""
+    _answer(terminal, "@", "Go to", name)
+    terminal.until("that it holds", lambda screen: _HELD in screen[0])
+    terminal.until("no word of marks any more", lambda screen: not _has(screen, "Marked:"))
+
+
+def _answer(terminal: Terminal, key: str, asks: str, answer: str) -> None:
+    terminal.press(key)
+    terminal.until("what asks for a name", lambda screen: _has(screen, asks))
+    terminal.write(answer)
+    terminal.press("Enter")
+    terminal.until("that it is taken", lambda screen: not _has(screen, asks))
+
+
+def pictures(terminal: Terminal, tour: Tour) -> Pictures:
+    """The views of a tour, as they are at the moment that the terminal holds."""
     found: Pictures = {}
-    for view in _VIEWS:
+    for view in tour:
         terminal.press(*view.keys)
         terminal.until(f"{view.word!r} for {view.name}", lambda screen, word=view.word: _has(screen, word))  # type: ignore[misc]
         found[view.name] = terminal.at_rest(_body)
     return found
 
 
-def expect(terminal: Terminal, expected: Pictures) -> None:
+def expect(terminal: Terminal, tour: Tour, expected: Pictures) -> None:
     """The same way again: AssertionError with the difference where a picture is not, and does not become, the one expected."""
-    for view in _VIEWS:
+    for view in tour:
         terminal.press(*view.keys)
         right, shown = expected[view.name], []
 

@@ -23,6 +23,6 @@ def test_road_on_which_a_node_fails(
 
 @pytest.mark.timeout(_LONGEST_S, func_only=True)
 def test_a_recording_of_failing_nodes(machine: None, failing_nodes: Abreast | None) -> None:
-    """It has every moment of these roads."""
+    """It has every moment of these roads; that of a watch that was killed shows what the watch showed at each."""
     assert failing_nodes is not None
     failing_nodes.end()

@@ -2,55 +2,34 @@
 that records them is killed at their end, and its recording has to show them again."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
 from csitrace.engine.session import Session
-from csitrace.model.events import Marked
-from csitrace.trace.reader import TraceReader
 from tests.cluster.conftest import Target
 from tests.cluster.harness import objects, storage
 from tests.cluster.harness.kubectl import Kubectl
+from tests.cluster.killed_watch import Watch, recording_watch
 from tests.cluster.recorded import Recorded, recording
 from tests.roads.abreast import Abreast
 from tests.roads.catalogue import CALM_ON_CLUSTER
 from tests.roads.on_cluster import OnCluster, on_cluster
 from tests.roads.plugin import note
 from tests.roads.road import Road
-from tests.terminal import Terminal
-from tests.tour import Pictures, expect, mark, pictures
+from tests.tour import WHOLE
 
 _LONGEST_S = 900
 """All of them together, on two cores; each has a deadline of its own for every moment."""
 
 _IN_USE_WITHIN_S = 120.0
 
-_CSITRACE = (sys.executable, "-m", "csitrace")
 _ON_THEIR_WAY = 4
 """So many volumes are on the screen when its pictures are taken first, one of them mounted."""
 
 _MOUNTED = "● ● ● ●"
-
-
-@dataclass
-class Watch:
-    """`csitrace watch --record` in a terminal, the pictures that were taken of it at marks, and the file."""
-
-    terminal: Terminal
-    recording: Path
-    seen: dict[str, Pictures] = field(default_factory=dict)
-
-    def look(self, name: str) -> None:
-        """Take pictures at a new mark, while facts go on coming in, and follow again."""
-        mark(self.terminal, name)
-        self.seen[name] = pictures(self.terminal)
-        self.terminal.press(")")
-        self.terminal.until("that it follows", lambda screen: "LIVE" in screen[0])
 
 
 @dataclass
@@ -64,13 +43,8 @@ class Walking:
 @pytest.fixture(scope="module")
 def watch(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """One of all namespaces and witnesses."""
-    directory = tmp_path_factory.mktemp("watch")
-    recording = directory / "roads.csitrace"
-    heard = target.cluster.hearing() if target.cluster is not None else []
-    command = [*_CSITRACE, "watch", "--record", str(recording), *heard]
-    with Terminal(directory, command, {"KUBECONFIG": str(target.kubectl.kubeconfig)}) as terminal:
-        terminal.until("that it records", lambda screen: "REC" in screen[0])
-        yield Watch(terminal, recording)
+    with recording_watch(target, tmp_path_factory.mktemp("watch")) as watch:
+        yield watch
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +67,8 @@ def walking(
 
     with Abreast(selected, place) as roads:
         watch.terminal.until("volumes on their way", _is_busy, _LONGEST_S)
-        watch.look("on their way")
+        watch.mark("on their way")
+        watch.look("on their way", WHOLE)
         yield Walking(roads, found)
 
 
@@ -118,7 +93,7 @@ def test_a_recording_has_every_moment_of_every_road(walking: Walking) -> None:
 
 @pytest.mark.timeout(_LONGEST_S)
 def test_the_recording_of_a_watch_that_was_killed_shows_its_screens(
-    walking: Walking, watch: Watch, kubectl: Kubectl, image: objects.Image, tmp_path: Path
+    walking: Walking, watch: Watch, kubectl: Kubectl, image: objects.Image
 ) -> None:
     """`watch --record` is killed with SIGKILL when all roads are over: at each mark, in the midst of the roads and after them,
     `replay` shows what the killed watch showed, lists and details, of volumes, nodes and drivers."""
@@ -128,18 +103,10 @@ def test_the_recording_of_a_watch_that_was_killed_shows_its_screens(
     watch.terminal.until(
         "both in use", lambda screen: _in_use(screen, kubectl.namespace) == 2, _IN_USE_WITHIN_S
     )
-    watch.look("all over")
-    watch.terminal.until("the mark in the file", lambda _: _is_recorded(watch.recording, "all over"))
-    watch.terminal.kill()
-    for name, seen in watch.seen.items():
-        with Terminal(tmp_path, [*_CSITRACE, "replay", str(watch.recording), "--at", name]) as replayed:
-            expect(replayed, seen)
+    watch.mark("all over")
+    watch.look("all over", WHOLE)
+    watch.expect_recorded()
 
 
 def _in_use(screen: list[str], namespace: str) -> int:
     return sum(f"{namespace}/" in line and "in use" in line for line in screen)
-
-
-def _is_recorded(recording: Path, name: str) -> bool:
-    with TraceReader.open(recording) as reader:
-        return any(isinstance(event.body, Marked) and event.body.text == name for event in reader.events())

@@ -34,6 +34,8 @@ from csitrace.model.kubernetes import (
 )
 from csitrace.model.rpc import short_method
 
+_PV_CONTROLLER = "persistentvolume-controller"
+
 _UNDOES = {
     "DeleteVolume": "CreateVolume",
     "ControllerUnpublishVolume": "ControllerPublishVolume",
@@ -179,13 +181,11 @@ class Seen:
             for obj in self.objects.values()
         )
 
-    def _events(self, uid: str) -> set[str]:
-        """What Events say of an object, by reason."""
-        return {
-            obj.reason
-            for obj in self.objects.values()
-            if isinstance(obj, Event) and uid and obj.involved_object.uid == uid
-        }
+    def _events(self, uid: str) -> Iterator[Event]:
+        """What Events say of an object."""
+        for obj in self.objects.values():
+            if isinstance(obj, Event) and uid and obj.involved_object.uid == uid:
+                yield obj
 
     def _volume_steps(self, volume: Volume) -> Iterator[str]:
         pv = self.find(volume.pv.uid) if volume.pv is not None else None
@@ -193,8 +193,11 @@ class Seen:
         name = _made_for(volume)
         if self.called("CreateVolume", volume.volume_id) or self.called("CreateVolume", name):
             yield "6"
-        if volume.claim is not None and "ProvisioningSucceeded" in self._events(volume.claim.uid):
-            yield "6"
+        for event in self._events(volume.claim.uid if volume.claim is not None else ""):
+            if event.reason == "ProvisioningSucceeded":
+                yield "6"
+            if event.reason == "ProvisioningFailed" and event.component != _PV_CONTROLLER:
+                yield "5"  # external-provisioner acts on no claim that does not name it; the claim may be heard of later
         if isinstance(pv, PersistentVolume):
             yield from ("1", "7")
             if claim is None and pv.status.phase in ("Bound", "Released"):

@@ -1,7 +1,7 @@
 """Who drives a road: acts as a user does, waits for moments, and writes down how every step stands in each."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,13 +27,15 @@ T = TypeVar("T")
 
 class Told(History):
     """A history that tells each fact on, with the states before and after it; `seen`: what the facts prove by themselves;
-    `awaited`: the moments that came, of the roads that were walked to their end, each road's in their order."""
+    `awaited`: the moments that came, of the roads that were walked to their end, each road's in their order; `at_moments`: told
+    of each moment as it has come, by a name that it alone has; the road goes on after them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen = Seen()
         self.awaited: list[Awaited] = []
         self.listeners: list[Callable[[State, TraceEvent, State], None]] = []
+        self.at_moments: list[Callable[[str], Awaitable[None]]] = []
 
     def append(self, event: TraceEvent) -> State:
         before = self.tail
@@ -196,6 +198,9 @@ class Traveller:
             )
         self.awaited.append(Awaited(self.namespace, name, of, pod, right))
         self.moments.append(found)
+        assert isinstance(self.session.history, Told)
+        for tell in self.session.history.at_moments:
+            await tell(f"{self.road.name} {len(self.moments)}")
         return self.volume(of, self._states[0] if self._states else self.state)
 
     def remark(self, name: str, sentence: str) -> None:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from tests.terminal import Terminal
-from tests.tour import expect, mark, pictures
+from tests.tour import WHOLE, expect, hold_at, mark, pictures
 
 _IN_USE = "● ● ● ●"
 
@@ -19,8 +19,9 @@ def test_a_recording_that_was_killed_shows_the_same_screens(mounts_allowed: None
         live.until("that it records", lambda screen: "REC" in screen[0])
         live.until("a volume in use", lambda screen: any(_IN_USE in line for line in screen))
         mark(live, "noon")
-        seen = pictures(live)
+        hold_at(live, "noon")
+        seen = pictures(live, WHOLE)
         live.kill()
     (recording,) = tmp_path.glob("*.csitrace")
     with Terminal(tmp_path, [*csitrace, "replay", str(recording), "--at", "noon"]) as replayed:
-        expect(replayed, seen)
+        expect(replayed, WHOLE, seen)
