@@ -10,6 +10,7 @@ from tests.terminal import Terminal
 _SOURCES, _TIMELINE = 1, slice(2, 4)
 _LAST_KEY = "q quit"
 _HELD = "‖"
+_MOST_TAKES = 6
 _ROWS = 3
 """How many volumes are looked into."""
 
@@ -47,18 +48,13 @@ def _whole() -> Iterator[_View]:
 
 
 Tour = tuple[_View, ...]
-"""From the list of volumes back to it."""
+"""It begins with the list of volumes, from wherever one is."""
 
 WHOLE: Tour = tuple(_whole())
 """Volumes, some of them pane by pane, nodes and drivers."""
 
-BRIEF: Tour = (
-    _View("volumes", _VOLUMES, ("V", "g")),
-    _View("volume", _FIRST_PANE, ("Enter",)),
-    _View("volume: Steps", "[2 Steps]", ("2",)),
-    _View("volumes at the end", _VOLUMES, ("V", "g")),
-)
-"""Volumes, and why the first of them is where it is."""
+BRIEF: Tour = (_View("volumes", _VOLUMES, ("V", "g")), _View("volume", _FIRST_PANE, ("Enter",)))
+"""Volumes, and the first of them, on whose page are its steps and witnesses, too, when it is as wide as here."""
 
 Pictures = dict[str, list[str]]
 
@@ -70,7 +66,7 @@ def mark(terminal: Terminal, name: str) -> None:
 
 
 def hold_at(terminal: Terminal, name: str) -> None:
-    """Go to a mark, from the list of volumes of a live watch or of a replay."""
+    """Go to a mark of a live watch or of a replay."""
     _answer(terminal, "@", "Go to", name)
     terminal.until("that it holds", lambda screen: _HELD in screen[0])
     terminal.until("no word of marks any more", lambda screen: not _has(screen, "Marked:"))
@@ -85,13 +81,22 @@ def _answer(terminal: Terminal, key: str, asks: str, answer: str) -> None:
 
 
 def pictures(terminal: Terminal, tour: Tour) -> Pictures:
-    """The views of a tour, as they are at the moment that the terminal holds."""
-    found: Pictures = {}
+    """The views of a tour, as they are at the moment that the terminal holds: twice the same, since a busy machine can rest
+    between two parts of a page."""
+    before: Pictures = {}
+    for _ in range(_MOST_TAKES):
+        found = dict(_take(terminal, tour))
+        if found == before:
+            return found
+        before = found
+    raise AssertionError(f"{_MOST_TAKES} tours in a row, and no two showed the same")
+
+
+def _take(terminal: Terminal, tour: Tour) -> Iterator[tuple[str, list[str]]]:
     for view in tour:
         terminal.press(*view.keys)
         terminal.until(f"{view.word!r} for {view.name}", lambda screen, word=view.word: _has(screen, word))  # type: ignore[misc]
-        found[view.name] = terminal.at_rest(_body)
-    return found
+        yield view.name, terminal.at_rest(_body)
 
 
 def expect(terminal: Terminal, tour: Tour, expected: Pictures) -> None:
