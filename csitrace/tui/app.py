@@ -69,6 +69,7 @@ class CsitraceApp(App[None]):
         self.frames = Frames(self._paint, partial(later, self), monotonic)
         self._first_filter = parse_volume_filter(filter_text)
         self._hint = hint
+        self._followed = True
 
     def get_default_screen(self) -> Screen[None]:
         return VolumesScreen(self.watched, self._first_filter, self._hint)
@@ -92,7 +93,14 @@ class CsitraceApp(App[None]):
 
     def _paint(self) -> None:
         if (screen := self._shown_screen()) is not None:
-            screen.show(self.watched.overview())
+            overview = self.watched.overview()
+            screen.show(overview)
+            follows = overview.playhead.mode == LIVE
+            if not (
+                follows and self._followed
+            ):  # the time jumps, and what shows it does not wait for the next tick
+                screen.tick(overview.now)
+            self._followed = follows
 
     def _tick(self) -> None:
         if (screen := self._shown_screen()) is not None:

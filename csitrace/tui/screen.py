@@ -52,7 +52,9 @@ class WatchScreen(Screen[None]):
         bar.tick(overview.now)
 
     def on_screen_resume(self) -> None:
-        self.show(self.watched.overview())
+        overview = self.watched.overview()
+        self.show(overview)
+        self.tick(overview.now)  # meanwhile the time went on, or back
 
     def copy(self, command: str) -> None:
         """Put a command on the clipboard of the user's terminal (OSC 52: over SSH, too)."""

@@ -1,5 +1,6 @@
 """A recording on the screen: its keys, its time bar, and that it shows what a live watch scrolled back shows."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -73,6 +74,28 @@ def test_beginning_of_a_recording(snap_compare: Compare) -> None:
     """Before the first fact nothing is there, and it is said which keys lead on."""
     app = CsitraceApp(SessionView(replay(tale())))
     assert snap_compare(app, terminal_size=SMALL, run_before=pressing())
+
+
+@pytest.mark.parametrize("on_the_way", [(), ("enter",)], ids=["list", "from the page of a volume"])
+async def test_durations_are_those_of_the_moment_that_is_gone_to(
+    run: Run, monkeypatch: pytest.MonkeyPatch, on_the_way: tuple[str, ...]
+) -> None:
+    """Also of volumes of which nothing else has changed, on the list and when one comes back to it, without waiting for the next
+    tick of the clock; and so again when following."""
+    monkeypatch.setattr("csitrace.tui.app.TICK_SECONDS", 3600)
+    story = refused_attach()
+    shown = []
+    for name in ("one", "two", "three"):
+        story.at += 10 * SECOND
+        story.tell(events.Marked(text=name))
+    async with run(SessionView(live(story)), LARGE) as (app, pilot):
+        for keys in (("at", *"one", "enter"), (*on_the_way, "at", *"two", "enter", "V"), (")",)):
+            await pilot.press(*keys)
+            await settle(pilot, app)
+            (row,) = (line for line in screen_text(app).splitlines() if "✗" in line[:3])
+            minutes, seconds = re.search(r" (?:(\d+)m)?(\d+)s ", row).groups("0")
+            shown.append(60 * int(minutes) + int(seconds))
+    assert [later - shown[0] for later in shown] == [0, 10, 20]
 
 
 async def test_what_is_awaited_is_said_in_place_of_an_empty_list(run: Run) -> None:
