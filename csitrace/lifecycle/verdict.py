@@ -27,6 +27,7 @@ class Patience:
 
 PATIENCE: dict[str, Patience] = {
     "15": Patience(20 * SECOND, 45 * SECOND),  # kubelet waits for its own node status update, every 10 s
+    "16a": Patience(20 * SECOND, 30 * SECOND),  # 15 has the time of the pod; that update may be 10.4 s later
     "17": Patience(30 * SECOND, 3 * MINUTE),  # an image may have to be pulled
     "e5": Patience(90 * SECOND, 4 * MINUTE),  # kubelet looks when it next syncs the pod
     "b2": Patience(35 * SECOND, 2 * MINUTE),  # the default grace period is 30 s

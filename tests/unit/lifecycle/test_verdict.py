@@ -151,6 +151,18 @@ def test_an_attachment_that_never_came_to_be_waits_for_the_nodes_next_status() -
     assert story.verdict().step_id == "b8"
 
 
+def test_a_kubelet_that_waited_for_its_node_status_is_not_slow_to_stage() -> None:
+    """Its status is updated every 10 s, give or take 4 %, and until it lists the volume nothing is staged: no volume that goes on
+    right then is called slow, not even for an instant; one that does not is soon."""
+    story = story_at("14").put(pod(NODE, "waiting", started=True))
+    story.at += round(10.4 * SECOND)
+    assert (story.verdict().severity, story.verdict().step_id) == (Severity.MOVING, "15")
+    story.put(node(in_use=True, attached=True))
+    assert (story.verdict().severity, story.verdict().step_id) == (Severity.MOVING, "16a")
+    assert story.verdict(later=10).severity is Severity.SLOW
+    assert story.verdict(later=20).severity is Severity.STUCK
+
+
 def test_a_call_in_flight_is_named_with_its_age() -> None:
     """A NodeStageVolume that does not return is stuck after a while, and the sentence says for how long."""
     story = story_at("15")
