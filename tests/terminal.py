@@ -15,7 +15,7 @@ _WITHIN_S = 30.0
 _LOOK_AGAIN_S = 0.05
 """A screen tells nobody that it changes."""
 
-_LOOKS_AT_REST = 4
+_LOOKS_AT_REST = 8
 
 
 class Terminal:
