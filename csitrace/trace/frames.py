@@ -132,6 +132,9 @@ class _Walk:
             end = self._data_end(position)
             return Frame(position, end, None) if end is not None else None
         end = position + 8 + length
+        usual = position + INDEX_BYTES
+        if head[:4] == INDEX_MAGIC_BYTES and self._source.read(usual, 4) == DATA_MAGIC_BYTES:
+            end = usual  # of a damaged index the length may be what is damaged, and lead to another block, past some
         if magic in SKIPPABLE and (end == size or self._is_frame(end)):
             return Frame(end, end, None)
         return None

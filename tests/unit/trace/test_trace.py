@@ -114,6 +114,17 @@ def test_a_changed_byte_costs_its_block_at_the_most(trace: bytes, data: st.DataO
         assert [body.lost for body in missing if isinstance(body, RecordingGap)] == [len(ROAD) - len(facts)]
 
 
+def test_an_index_of_a_wrong_length_hides_no_block(trace: bytes) -> None:
+    """Also where that length leads to the very beginning of a later index: its own block, and those between, are read."""
+    magic = struct.pack("<I", trace_format.INDEX_MAGIC)
+    begins = [at for at in range(len(trace)) if trace.startswith(magic, at)]
+    for here, there in zip(begins, begins[2:], strict=False):
+        changed = bytearray(trace)
+        struct.pack_into("<I", changed, here + 4, there - here - 8)
+        events, _ = read(bytes(changed))
+        assert events == ROAD
+
+
 @given(content=st.binary(max_size=400), whole=st.booleans())
 @settings(max_examples=300)
 def test_on_any_bytes_there_is_one_error(trace: bytes, content: bytes, whole: bool) -> None:
