@@ -96,11 +96,9 @@ class CsitraceApp(App[None]):
             overview = self.watched.overview()
             screen.show(overview)
             follows = overview.playhead.mode == LIVE
-            if not (
-                follows and self._followed
-            ):  # the time jumps, and what shows it does not wait for the next tick
+            jumps, self._followed = not (follows and self._followed), follows
+            if jumps:  # in time, and what shows it does not wait for the next tick
                 screen.tick(overview.now)
-            self._followed = follows
 
     def _tick(self) -> None:
         if (screen := self._shown_screen()) is not None:
