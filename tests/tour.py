@@ -11,9 +11,6 @@ _SOURCES, _TIMELINE = 1, slice(2, 4)
 _LAST_KEY = "q quit"
 _HELD = "‖"
 _MOST_TAKES = 6
-_ROWS = 3
-"""How many volumes are looked into."""
-
 _PANES = {"2": "Steps", "3": "Witnesses", "4": "FUSE", "5": "Events"}
 
 _OVERVIEWS = (("N", "node", "LEASE", "REGISTERED"), ("D", "driver", "LEADERS", " leads "))
@@ -32,10 +29,11 @@ class _View:
 _VOLUMES, _FIRST_PANE = "  CLAIM", "[1 Why]"
 
 
-def _whole() -> Iterator[_View]:
+def _of_volumes(rows: int) -> Iterator[_View]:
+    """With how many volumes, from the top of the list, to look into."""
     volumes, first_pane = _VOLUMES, _FIRST_PANE
     yield _View("volumes", volumes, ("V", "g"))
-    for row in range(_ROWS):
+    for row in range(rows):
         yield _View(f"volume {row}", first_pane, ("j",) * row + ("Enter",))
         for key, pane in _PANES.items():
             yield _View(f"volume {row}: {pane}", f"[{key} {pane}]", (key,))
@@ -50,8 +48,11 @@ def _whole() -> Iterator[_View]:
 Tour = tuple[_View, ...]
 """It begins with the list of volumes, from wherever one is."""
 
-WHOLE: Tour = tuple(_whole())
+WHOLE: Tour = tuple(_of_volumes(3))
 """Volumes, some of them pane by pane, nodes and drivers."""
+
+ONE_OF_EACH: Tour = tuple(_of_volumes(1))
+"""The same with one volume pane by pane: each kind of view there is, for where time counts."""
 
 BRIEF: Tour = (_View("volumes", _VOLUMES, ("V", "g")), _View("volume", _FIRST_PANE, ("Enter",)))
 """Volumes, and the first of them, on whose page are its steps and witnesses, too, when it is as wide as here."""
