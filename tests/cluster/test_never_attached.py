@@ -45,7 +45,9 @@ async def test_it_waits_for_the_nodes_next_status(
         )
         await watched.until("the controller has been told", lambda state: _is_told(state, kubectl.namespace))
         await asyncio.to_thread(kubectl, "delete", "pod/pod", "--force", "--wait=false")
-        word = await watched.until("it waits for the controller", lambda state: _word(watched, state, "b7"))
+        word = await watched.until(
+            "it waits for the controller", lambda state: _word(watched, state, kubectl.namespace, "b7")
+        )
         assert "takes the volume for mounted until node-1 reports what it uses" in word.sentence
         assert word.holder == "attach/detach controller, for the next status of node node-1"
         await asyncio.to_thread(kubectl, "label", "node/node-1", f"told={kubectl.namespace}")
@@ -55,13 +57,10 @@ async def test_it_waits_for_the_nodes_next_status(
             await asyncio.to_thread(kubectl, "label", "node/node-1", "told-")
 
 
-def _word(watched: Watching, state: State, step_id: str) -> Verdict | None:
-    for volume in state.volumes.values():
-        if volume.name == "data" and volume.gone_at is None:
-            word = verdict(state, volume, watched.session.now)
-            if word.step_id == step_id:
-                return word
-    return None
+def _word(watched: Watching, state: State, namespace: str, step_id: str) -> Verdict | None:
+    volume = find_volume(state, namespace)
+    word = verdict(state, volume, watched.session.now) if volume is not None else None
+    return word if word is not None and word.step_id == step_id else None
 
 
 def _is_told(state: State, namespace: str) -> bool:
