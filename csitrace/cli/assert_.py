@@ -1,4 +1,4 @@
-"""`csitrace assert`: whether a recording fulfils what it is to, for the CI of drivers."""
+"""`csitrace assert`: whether what has to hold of a recording does, for the CI of drivers."""
 
 import argparse
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 from csitrace.errors import FilterError, UsageError
 
 DESCRIPTION = (
-    "Check a recording: 'max(attach) < 10s', 'p95(stage, class:fast) <= 2s', 'count(provision) == 3', 'no finding error', "
-    "'no anomaly'. Exit code 1: one of them does not hold; each violation is a line with the volume, the value and the fact."
+    "Check a recording: 'max(attach) < 10s', 'p95(stage, class:fast) <= 2s', 'count(provision) == 3', 'no finding error' (in the "
+    "end; with a last word 'ever', at any moment), 'no anomaly'. Exit code 1: one of them does not hold; each violation is a "
+    "line with the volume, the value and the fact."
 )
 
 

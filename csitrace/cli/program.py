@@ -78,7 +78,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("diff", "what differs between two recordings", diff.DESCRIPTION, diff.configure, diff.run),
     Command(
         "assert",
-        "whether a recording fulfils what it is to",
+        "whether what has to hold of a recording does",
         assert_.DESCRIPTION,
         assert_.configure,
         assert_.run,

@@ -185,7 +185,7 @@ def _observed(body: FuseObserved) -> Fact:
     if body.init_answered is not None:
         words.append("INIT answered" if body.init_answered else "INIT not answered")
     if body.waiting is not None:
-        words.append(f"{body.waiting} requests wait")
+        words.append("1 request waits" if body.waiting == 1 else f"{body.waiting} requests wait")
     if body.aborted:
         words.append("aborted")
     return Witness.KERNEL, f"FUSE connection {body.connection}: {', '.join(words) or 'seen'}"

@@ -75,7 +75,7 @@ def choose(state: State, now: int, wanted: str, *, named: bool) -> tuple[list[Vo
     found = [row for row in living if passes.matches(row, now)]
     found = found or [row for row in rows if passes.matches(row, now)]  # of what is gone, what is known last
     if not found:
-        raise UsageError(f"no volume passes {wanted}; {_there_is(living)}")
+        raise UsageError(f"no volume matches {wanted}; {_there_is(living)}")
     return found, []
 
 

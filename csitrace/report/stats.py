@@ -61,7 +61,7 @@ def _text(report: StatsReport, tell: Callable[[StatsReport, Sequence[Summary]], 
 def nothing(report: StatsReport) -> str:
     """What is said where there is no row."""
     if report.wanted and report.gathered.samples:
-        return one_line(f"{report.title}: no span and no step passes {report.wanted}")
+        return one_line(f"{report.title}: no span and no step matches {report.wanted}")
     return one_line(f"{report.title}: no span and no step in its {report.gathered.events} events")
 
 
@@ -121,12 +121,12 @@ def _left_out(rows: Sequence[Summary]) -> list[str]:
     """What is not among the measured, and why."""
     counts = {doubt: sum(row.doubts.get(doubt, 0) for row in rows) for doubt in Doubt if doubt}
     told = [f"{count} {doubt.value}" for doubt, count in counts.items() if count]
-    if not told:
-        return []
-    lines = ["", "not measured: " + ", ".join(told)]
+    lines = ["not measured: " + ", ".join(told)] if told else []
     if counts[Doubt.WHOLE_SECONDS]:
         lines.append("(--whole-seconds counts those, each of which may be wrong by a second)")
-    return lines
+    if not_ok := sum(row.not_ok for row in rows if row.key.kind == SPAN):
+        lines.append(f"not ok: {not_ok}, given up or not over at the end; in no P50, P95 or MAX")
+    return ["", *lines] if lines else []
 
 
 def stats_record(report: StatsReport) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Target:
         living = [(volume, row) for volume, row in matching if volume.gone_at is None]
         if not living:
             gone = next(iter(self.known.values()), "")
-            return [f"{gone}: it is gone" if gone else f"no volume passes {self.text}"]
+            return [f"{gone}: it is gone" if gone else f"no volume matches {self.text}"]
         return [_reason(row) for volume, row in living if not condition.is_met(state, volume, now)]
 
 
@@ -93,7 +93,7 @@ class _Waiting:
     def __init__(self, session: Session, targets: Sequence[Target], condition: Condition) -> None:
         self._session, self._targets, self._condition = session, targets, condition
         self.changed = asyncio.Event()
-        self.unmet = [f"no volume passes {target.text}" for target in targets]
+        self.unmet = [f"no volume matches {target.text}" for target in targets]
 
     async def until_met(self, taking_in: "asyncio.Future[None]", *, once: bool) -> None:
         began = False

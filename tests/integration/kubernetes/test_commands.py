@@ -86,7 +86,7 @@ async def test_a_name_that_is_not_there_is_wrong_usage(server: ApiServer, tmp_pa
     stand(server, ROAD["17"])
     code, out, err = await csitrace(server, tmp_path, "explain", "pvc/date")
     assert (code, out) == (2, "")
-    assert err.splitlines()[-1] == 'csitrace: no volume passes (claim="date"); there is shop/data'
+    assert err.splitlines()[-1] == 'csitrace: no volume matches (claim="date"); there is shop/data'
 
 
 async def test_a_cluster_that_is_not_there_is_3(server: ApiServer, tmp_path: Path) -> None:

@@ -42,11 +42,20 @@ def test_a_table_fits_80_columns_and_ascii_is_ascii() -> None:
     assert [bounds(place) for place in (0, 1, len(EDGES))] == ["< 1ms", "1ms-2ms", ">= 5000s"]
 
 
+def test_what_did_not_end_well_is_said_to_be_in_no_time() -> None:
+    """Two attachments that failed have no times, and the table says so."""
+    samples = attaches(5, 3) + attaches(0, 2, "INTERNAL")
+    *_, blank, last = stats_table(StatsReport("x", Gathered(), summaries(samples))).splitlines()
+    assert (blank, last) == ("", "not ok: 2, given up or not over at the end; in no P50, P95 or MAX")
+    *_, last = stats_table(StatsReport("x", Gathered(), summaries(attaches(5, 3)))).splitlines()
+    assert last.startswith("attach")
+
+
 def test_nothing_is_said_to_be_nothing() -> None:
     """No samples, or none that pass, is a sentence and no empty table."""
     gathered = life()
     assert stats_table(StatsReport("x", Gathered(), [])) == "x: no span and no step in its 0 events"
-    assert "passes ns:dev" in stats_table(StatsReport("x", gathered, [], (), "ns:dev"))
+    assert "matches ns:dev" in stats_table(StatsReport("x", gathered, [], (), "ns:dev"))
     assert json.loads(stats_json(StatsReport("x", Gathered(), [])))["rows"] == []
     assert "neither has a span or a step" in diff_table(DiffReport("x", "y", []))
 

@@ -73,7 +73,7 @@ async def test_a_failure_is_one_line_of_reason(capsys: pytest.CaptureFixture[str
     assert captured.err.startswith("not mounted now: shop/data: step 16a: waits for the volume to be mounted")
     assert captured.err.endswith("(held by kubelet n1 → driver)\n")
     assert await waited(ROAD["15"], "mounted", 'claim="never"') == 1
-    assert capsys.readouterr().err == 'not mounted now: no volume passes claim="never"\n'
+    assert capsys.readouterr().err == 'not mounted now: no volume matches claim="never"\n'
 
 
 async def test_success_names_what_was_met(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,7 @@ async def test_several_must_all_have_it(capsys: pytest.CaptureFixture[str]) -> N
     session, take_in = living(ROAD["17"])
     targets = [Target(text, parse_volume_filter(text)) for text in ("data", "logs")]
     assert await wait_session(session, take_in, targets, parse_condition("bound"), 0) == 1
-    assert capsys.readouterr().err == "not bound now: no volume passes logs\n"
+    assert capsys.readouterr().err == "not bound now: no volume matches logs\n"
 
 
 async def test_an_empty_selection_is_not_waited_for() -> None:
