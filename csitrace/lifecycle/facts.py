@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from csitrace.lifecycle import index
+from csitrace.lifecycle.fuse import requests_wait
 from csitrace.lifecycle.state import State, Volume
 from csitrace.model.events import (
     FuseCounted,
@@ -185,7 +186,7 @@ def _observed(body: FuseObserved) -> Fact:
     if body.init_answered is not None:
         words.append("INIT answered" if body.init_answered else "INIT not answered")
     if body.waiting is not None:
-        words.append("1 request waits" if body.waiting == 1 else f"{body.waiting} requests wait")
+        words.append(requests_wait(body.waiting))
     if body.aborted:
         words.append("aborted")
     return Witness.KERNEL, f"FUSE connection {body.connection}: {', '.join(words) or 'seen'}"

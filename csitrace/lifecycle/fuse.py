@@ -84,13 +84,14 @@ def trouble(connection: FuseState, now: int) -> str:
     if connection.init_answered is False:
         return "FUSE daemon has not answered INIT"
     if daemon is not None and daemon.state == "T":
-        return f"FUSE daemon (pid {daemon.pid}) is stopped: {_waiting(connection)}"
+        return f"FUSE daemon (pid {daemon.pid}) is stopped: {requests_wait(connection.waiting or 0)}"
     since = connection.waiting_since
     silent = since is not None and now - max(since, connection.last_op_at or 0) >= HANG_NS
     if connection.waiting and silent:
-        return f"FUSE daemon does not answer: {_waiting(connection)}"
+        return f"FUSE daemon does not answer: {requests_wait(connection.waiting or 0)}"
     return ""
 
 
-def _waiting(connection: FuseState) -> str:
-    return "1 request waits" if connection.waiting == 1 else f"{connection.waiting or 0} requests wait"
+def requests_wait(count: int) -> str:
+    """How many requests wait, in words: `1 request waits`."""
+    return "1 request waits" if count == 1 else f"{count} requests wait"

@@ -177,10 +177,10 @@ async def _assert_recovered(watched: Watching, kubectl: Kubectl, *names: str) ->
                 "the state is the server's", lambda s, served=served: not _differences(s, served), 2
             )
             return
-        except AssertionError:
+        except AssertionError as error:
             # What is deleted after it was listed, as earlier tests' objects are, would be missed for ever: list anew.
             if not tries_left:
-                raise AssertionError(f"not the server's: {_differences(watched.state, served)}") from None
+                raise AssertionError(f"not the server's: {_differences(watched.state, served)}") from error
 
 
 def _volume(state: State, kubectl: Kubectl, name: str) -> Volume:
